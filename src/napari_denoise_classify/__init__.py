@@ -1,0 +1,63 @@
+"""Denoise, mask, classify and explain microscopy images.
+
+Does cleaning up my images change what my classifier says, and why? Everything here works on plain arrays; nothing
+heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .core.api import denoise, mask
+    from .core.classify.bundle import Classifier, load_classifier, train_classifier
+    from .core.classify.datasets import Crops, load_crops
+    from .core.explain.attribution import explain
+    from .core.explain.contours import critical_area
+    from .core.recipe import Recipe
+    from .core.steps import steps
+
+_WHERE = {
+    "Classifier": "core.classify.bundle",
+    "Crops": "core.classify.datasets",
+    "Recipe": "core.recipe",
+    "critical_area": "core.explain.contours",
+    "denoise": "core.api",
+    "explain": "core.explain.attribution",
+    "load_classifier": "core.classify.bundle",
+    "load_crops": "core.classify.datasets",
+    "mask": "core.api",
+    "steps": "core.steps",
+    "train_classifier": "core.classify.bundle",
+}
+
+__all__ = [
+    "Classifier",
+    "Crops",
+    "Recipe",
+    "__version__",
+    "critical_area",
+    "denoise",
+    "explain",
+    "load_classifier",
+    "load_crops",
+    "mask",
+    "steps",
+    "train_classifier",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        # Every step is registered by core's own __init__, whichever of its modules comes first.
+        value = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

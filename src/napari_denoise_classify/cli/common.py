@@ -1,0 +1,126 @@
+"""What the commands share: progress bar, errors in one sentence, batches that go on after a failure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeAlias, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as RichProgress,
+)
+
+from ..core.progress import Progress, Steps, run
+
+T = TypeVar("T")
+
+Inputs: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(help="Image files, folders or globs: TIFF, SVS, PNG, JPEG, BMP, NPY.", show_default=False),
+]
+Output: TypeAlias = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
+Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
+
+console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Print a line of results."""
+    typer.echo(text)
+
+
+def fail(message: object) -> NoReturn:
+    """Print one sentence and end with exit code 1."""
+    console.print(f"[bold red]Error:[/] {_plain(message)}")
+    raise typer.Exit(1)
+
+
+def _plain(message: object) -> str:
+    from rich.markup import escape
+
+    return escape(str(message) or type(message).__name__)
+
+
+def with_bar(work: Steps[T], title: str) -> T:
+    """Run long work under a progress bar with the time left."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with RichProgress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(title, total=1.0, note="")
+
+        def report(progress: Progress) -> None:
+            bar.update(task, completed=progress.fraction, note=progress.message)
+
+        return run(work, report)
+
+
+USER_ERRORS = (ValueError, OSError, MemoryError, ImportError)
+"""Errors that say in one sentence what to do; anything else is a defect of this program."""
+
+
+def guarded(action: Callable[[], T]) -> T:
+    """Run an action; its errors become one sentence and exit code 1."""
+    try:
+        return action()
+    except USER_ERRORS as error:
+        fail(error)
+
+
+def for_each(paths: Iterable[Path], action: Callable[[Path], None]) -> None:
+    """Run an action on each file; failures are reported at the end and do not stop the others."""
+    failures: list[tuple[Path, Exception]] = []
+    count = 0
+    for path in paths:
+        count += 1
+        try:
+            action(path)
+        except USER_ERRORS as error:
+            failures.append((path, error))
+    if failures:
+        console.print(f"[bold red]{len(failures)} of {count} files failed:[/]")
+        for path, error in failures:
+            text = str(error)
+            console.print(f"  {_plain(text if str(path) in text else f'{path}: {text}')}")
+        raise typer.Exit(1)
+
+
+def check_new(paths: Iterable[Path], overwrite: bool) -> None:
+    """Refuse to replace results.
+
+    Raises
+    ------
+    ValueError
+        If one of the files exists and ``overwrite`` is off.
+    """
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        raise ValueError(
+            f"{existing[0]} exists already: add --overwrite to replace it, or choose another --output."
+        )
+
+
+def output_names(paths: list[Path], folder: Path, suffix: Callable[[Path], str]) -> dict[Path, Path]:
+    """Name the output of each input: its stem and a suffix; inputs of equal name get their folder's name too."""
+    stems = [path.stem for path in paths]
+    names: dict[Path, Path] = {}
+    for path in paths:
+        stem = (
+            path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}_{path.stem}_{path.suffix[1:]}"
+        )
+        names[path] = folder / f"{stem}{suffix(path)}"
+    return names

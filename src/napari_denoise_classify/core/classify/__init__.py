@@ -1,0 +1,1 @@
+"""Classifiers of cells and fields: samples, estimators, model files."""

@@ -1,0 +1,218 @@
+"""Labelled crops: from a folder per class, a table, or an image with marked positions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..files import IMAGE_SUFFIXES, read_image
+from .splits import holdout
+
+Image = npt.NDArray[Any]
+TABLES = (".csv", ".tsv")
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """Labelled images.
+
+    Attributes
+    ----------
+    images : list of array
+        Each (Y, X) or (Y, X, 3), all gray or all RGB, of one dtype; sizes may differ.
+    labels : (N,) array of str
+        The class of each.
+    groups : (N,) array of str, or None
+        Patient, slide or field of each; splits keep a group together.
+    names : list of str
+        Where each came from.
+    """
+
+    images: list[Image]
+    labels: npt.NDArray[np.str_]
+    groups: npt.NDArray[np.str_] | None
+    names: list[str]
+
+    def __post_init__(self) -> None:
+        check_images(self.images, self.names)
+        if len(self.labels) != len(self.images):
+            raise ValueError(f"There are {len(self.images)} images but {len(self.labels)} labels.")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {count}" for name, count in self.counts.items())
+        groups = "no groups" if self.groups is None else f"{len(np.unique(self.groups))} groups"
+        return f"<Crops: {len(self)} images, {counts}, {groups}>"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of samples of each class."""
+        names, counts = np.unique(self.labels, return_counts=True)
+        return {str(n): int(c) for n, c in zip(names, counts, strict=True)}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes, sorted."""
+        return tuple(self.counts)
+
+    def subset(self, indices: npt.ArrayLike) -> Crops:
+        """Return some of the samples.
+
+        Parameters
+        ----------
+        indices : (M,) array of int or bool
+        """
+        chosen = np.arange(len(self))[np.asarray(indices)]
+        return Crops(
+            [self.images[i] for i in chosen],
+            self.labels[chosen],
+            None if self.groups is None else self.groups[chosen],
+            [self.names[i] for i in chosen],
+        )
+
+    def split(self, test_fraction: float = 0.25, seed: int = 0) -> tuple[Crops, Crops]:
+        """Split into training and test samples; a group is never on both sides.
+
+        Parameters
+        ----------
+        test_fraction : float
+        seed : int
+
+        Returns
+        -------
+        train, test : Crops
+
+        Raises
+        ------
+        ValueError
+            If a class would be missing on one side.
+        """
+        train, test = holdout(self.labels, self.groups, test_fraction, seed)
+        return self.subset(train), self.subset(test)
+
+
+def check_images(images: Sequence[Image], names: Sequence[str] | None = None) -> None:
+    """Check that images are planes of one kind.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or gray and RGB ones or dtypes are mixed, or one is not a plane.
+    """
+    if len(images) == 0:
+        raise ValueError("There are no images.")
+    for i, image in enumerate(images):
+        name = names[i] if names is not None else f"image {i}"
+        if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] != 3) or image.size == 0:
+            raise ValueError(
+                f"{name} has shape {image.shape}: crops must be gray (Y, X) or RGB (Y, X, 3), and not empty."
+            )
+        first = images[0]
+        if image.ndim != first.ndim or image.dtype != first.dtype:
+            raise ValueError(
+                f"{name} is {_kind(image)}, but {names[0] if names is not None else 'image 0'} is {_kind(first)}: "
+                "all crops must be of one kind."
+            )
+
+
+def _kind(image: Image) -> str:
+    return f"{'RGB' if image.ndim == 3 else 'gray'} {image.dtype}"
+
+
+def read_crop(path: Path) -> Image:
+    """Read one plane; alpha is dropped.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read or holds more than a plane.
+    """
+    file = read_image(path)
+    data = np.squeeze(file.data)
+    if file.axes.endswith("S") and data.shape[-1] == 4:
+        data = data[..., :3]
+    if data.ndim == 3 and data.shape[-1] != 3:
+        raise ValueError(f"{path} has shape {file.data.shape}: a crop is one plane, gray or RGB.")
+    return data
+
+
+def load_crops(path: str | Path, group: str | None = None) -> Crops:
+    """Load labelled crops.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder with a subfolder of images for each class; or a CSV or TSV with the columns ``path`` (relative to
+        it), ``class`` and optionally one that tells the group.
+    group : str, optional
+        For a table, the column with the patient, slide or field that a crop comes from; default: ``group``, if there
+        is such a column. For a folder, a regular expression whose first parenthesis finds it in the file name.
+
+    Returns
+    -------
+    Crops
+
+    Raises
+    ------
+    ValueError
+        If the folder or table is missing or lacks what it needs, or an image cannot be read.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        paths, labels, groups = _list_folder(path, group)
+    elif path.suffix.lower() in TABLES and path.is_file():
+        paths, labels, groups = _list_table(path, group)
+    else:
+        raise ValueError(f"{path} is neither a folder nor a .csv or .tsv table.")
+    return Crops(
+        [read_crop(p) for p in paths],
+        np.array(labels, dtype=np.str_),
+        None if groups is None else np.array(groups, dtype=np.str_),
+        [str(p) for p in paths],
+    )
+
+
+def _list_folder(folder: Path, group: str | None) -> tuple[list[Path], list[str], list[str] | None]:
+    paths = sorted(p for p in folder.glob("*/*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise ValueError(f"{folder} holds no images in subfolders: make a subfolder for each class.")
+    if group is None:
+        return paths, [p.parent.name for p in paths], None
+    try:
+        pattern = re.compile(group)
+    except re.error as error:
+        raise ValueError(f"group={group!r} is not a regular expression: {error}.") from None
+    matches = [pattern.search(p.name) for p in paths]
+    found = [m[1] for m in matches if m is not None and pattern.groups]
+    if len(found) < len(paths):
+        raise ValueError(f"group={group!r} finds no group in the names of {len(paths) - len(found)} files.")
+    return paths, [p.parent.name for p in paths], found
+
+
+def _list_table(table: Path, group: str | None) -> tuple[list[Path], list[str], list[str] | None]:
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(table, sep="\t" if table.suffix.lower() == ".tsv" else ",", dtype=str)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{table} cannot be read as a table: {error}.") from None
+    wanted = ["path", "class", *([group] if group else [])]
+    missing = [name for name in wanted if name not in frame.columns]
+    if missing:
+        raise ValueError(
+            f"{table} has no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}."
+        )
+    if frame[wanted].isna().any().any():
+        row = int(np.flatnonzero(frame[wanted].isna().any(axis=1))[0])
+        raise ValueError(f"{table}: row {row + 2} lacks a value in {', '.join(wanted)}.")
+    column = group or ("group" if "group" in frame.columns else None)
+    paths = [table.parent / p for p in frame["path"]]
+    return paths, frame["class"].tolist(), None if column is None else frame[column].tolist()

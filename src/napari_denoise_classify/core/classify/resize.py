@@ -1,0 +1,37 @@
+"""Resizing samples to the size that a classifier sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..images import FloatArray
+
+
+def resize(images: Sequence[FloatArray], size: int) -> FloatArray:
+    """Resize images to squares.
+
+    Parameters
+    ----------
+    images : sequence of (Y, X, S) float32
+    size : int
+        Side in pixels.
+
+    Returns
+    -------
+    (N, size, size, S) float32
+        Averaged where it shrinks, linearly interpolated where it grows.
+    """
+    from ..opencv import cv2
+
+    samples = images[0].shape[-1] if len(images) else 1
+    out = np.empty((len(images), size, size, samples), np.float32)
+    for i, image in enumerate(images):
+        if image.shape[:2] == (size, size):
+            out[i] = image
+            continue
+        shrinks = image.shape[0] > size or image.shape[1] > size
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        out[i] = cv2.resize(image, (size, size), interpolation=method).reshape(size, size, samples)
+    return out

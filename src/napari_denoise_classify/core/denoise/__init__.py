@@ -1,0 +1,1 @@
+"""Denoising steps, their networks, weights and training."""

@@ -1,0 +1,69 @@
+"""DnCNN: a plain chain of convolutions that predicts the noise.
+
+Zhang, Zuo, Chen, Meng, Zhang: Beyond a Gaussian denoiser: residual learning of deep CNN for image denoising. IEEE
+TIP 26 (2017). Batch normalisation merged into the convolutions; keys ``model.{0, 2, 4, …}.{weight, bias}`` as in
+the KAIR collection of checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class DnCNN(nn.Module):
+    """DnCNN; the output is the input minus the predicted noise.
+
+    Parameters
+    ----------
+    samples : int
+        1 for gray, 3 for RGB.
+    depth : int
+        Convolutions, 3 × 3 each.
+    features : int
+        Width of the hidden layers.
+    """
+
+    def __init__(self, samples: int = 1, depth: int = 17, features: int = 64) -> None:
+        super().__init__()
+        self.samples = samples
+        self.depth = depth
+        layers: list[nn.Module] = [nn.Conv2d(samples, features, 3, padding=1), nn.ReLU(inplace=True)]
+        for _ in range(depth - 2):
+            layers += [nn.Conv2d(features, features, 3, padding=1), nn.ReLU(inplace=True)]
+        layers.append(nn.Conv2d(features, samples, 3, padding=1))
+        self.model = nn.Sequential(*layers)
+        for layer in self.model:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # these convolutions all have one
+        # Start as the identity: the first steps then learn the noise instead of undoing a random image.
+        nn.init.zeros_(layers[-1].weight)  # type: ignore[arg-type]
+
+    @property
+    def halo(self) -> int:
+        """Receptive radius in pixels."""
+        return self.depth
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Denoise (N, S, Y, X)."""
+        noise: torch.Tensor = self.model(x)
+        return x - noise
+
+
+def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+    """Return the arguments of `DnCNN` for a checkpoint of these shapes, or None if it is no DnCNN."""
+    depth = len(shapes) // 2
+    expected = {f"model.{2 * i}.{part}" for i in range(depth) for part in ("weight", "bias")}
+    if depth < 3 or set(shapes) != expected:
+        return None
+    features, samples = shapes["model.0.weight"][0], shapes["model.0.weight"][1:2]
+    if samples not in ((1,), (3,)):
+        return None
+    template = DnCNN(samples[0], depth, features).state_dict()
+    if any(tuple(tensor.shape) != shapes[key] for key, tensor in template.items()):
+        return None
+    return {"samples": samples[0], "depth": depth, "features": features}

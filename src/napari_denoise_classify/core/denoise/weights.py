@@ -1,0 +1,207 @@
+"""Weights: what exists, where it comes from, and how it gets onto this computer.
+
+Every entry has an address or is shipped in this package, a SHA-256, a size and a licence. Downloads go through pooch
+into a cache folder that the environment variable `CACHE_VARIABLE` moves; nothing is ever downloaded unless a step is
+asked for those weights by name. Only tensors are ever read from a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+CACHE_VARIABLE = "NAPARI_DENOISE_CLASSIFY_CACHE"
+SHIPPED = Path(__file__).parent / "weights"
+FILE_FILTER = "Weights (*.pth *.pt *.safetensors)"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One set of weights.
+
+    Attributes
+    ----------
+    name : str
+    step : str
+        The step that uses them.
+    samples : int
+        1 for gray, 3 for RGB.
+    sigma : tuple of float
+        Lowest and highest noise level they were trained for, in grey levels of an 8-bit image.
+    sha256, licence : str
+    size : int
+        In bytes.
+    file : str
+        Name of the file, in the package or in the cache.
+    url : str
+        Empty for weights shipped in the package.
+    training : dict
+        How they were made: the command, data, seed and figures.
+    """
+
+    name: str
+    step: str
+    samples: int
+    sigma: tuple[float, float]
+    sha256: str
+    size: int
+    licence: str
+    file: str
+    url: str = ""
+    training: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def path(self) -> Path:
+        """Where the file is, or will be once downloaded."""
+        return (cache_folder() if self.url else SHIPPED) / self.file
+
+
+@lru_cache(maxsize=1)
+def registry() -> dict[str, Weights]:
+    """Return all known weights by name."""
+    listed = json.loads((SHIPPED / "registry.json").read_text(encoding="utf-8"))
+    return {item["name"]: Weights(**{**item, "sigma": tuple(item["sigma"])}) for item in listed}
+
+
+def cache_folder() -> Path:
+    """Return the folder of downloaded weights."""
+    import pooch
+
+    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("napari-denoise-classify"))
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def resolve(step: str, weights: str, samples: int) -> Weights:
+    """Find the weights that a step's ``weights`` parameter means.
+
+    Parameters
+    ----------
+    step : str
+        Id of the step.
+    weights : str
+        ``"auto"`` for the ones shipped in this package, a name from the registry, or the path of a file.
+    samples : int
+        Of the image: 1 or 3.
+
+    Raises
+    ------
+    ValueError
+        If there is neither such a name nor such a file, or an RGB network was chosen for a gray image.
+    """
+    mine = {name: entry for name, entry in registry().items() if entry.step == step}
+    if weights == "auto":
+        entry = next(e for e in mine.values() if not e.url and e.samples == samples)
+    elif weights in mine:
+        entry = mine[weights]
+    else:
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            raise ValueError(
+                f"{step}: weights={weights!r} is not allowed: there is no such file, and the known names are "
+                f"auto, {', '.join(mine)}."
+            )
+        digest = sha256_of(path)
+        known = next((e for e in mine.values() if e.sha256 == digest), None)
+        entry = Weights(
+            name=path.name,
+            step=step,
+            samples=known.samples if known else 0,
+            sigma=known.sigma if known else (0.0, float("inf")),
+            sha256=digest,
+            size=path.stat().st_size,
+            licence=known.licence if known else "unknown",
+            file=str(path.resolve()),
+        )
+    if entry.samples == 3 and samples == 1:
+        raise ValueError(
+            f"{step}: weights={entry.name!r} are for RGB images, and this image is gray. Choose 'auto' or gray ones."
+        )
+    return entry
+
+
+def locate(entry: Weights) -> Path:
+    """Return the path of the weights' file, downloading it if need be.
+
+    Raises
+    ------
+    ConnectionError
+        If the download fails.
+    ValueError
+        If the file is not the one that the registry means (its SHA-256 differs).
+    """
+    path = entry.path
+    if not entry.url:
+        if sha256_of(path) != entry.sha256:
+            raise ValueError(
+                f"The weights {path} are damaged: their SHA-256 differs. Install the package again."
+            )
+        return path
+    import pooch
+
+    try:
+        found = pooch.retrieve(
+            entry.url,
+            known_hash=f"sha256:{entry.sha256}",
+            fname=entry.file,
+            path=cache_folder(),
+            progressbar=False,
+        )
+    except ValueError as error:  # pooch's word for a wrong hash
+        raise ValueError(
+            f"The weights {entry.name} that {entry.url} sent are not the expected file (SHA-256 differs); "
+            "nothing was kept. Try again, or choose a local file."
+        ) from error
+    except Exception as error:  # requests, urllib3 and socket errors have no common base
+        raise ConnectionError(
+            f"The weights {entry.name} ({entry.size / 1e6:.0f} MB) could not be downloaded from {entry.url}. "
+            "Connect to the internet, choose a local file, or use weights='auto'."
+        ) from error
+    return Path(found)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read the tensors of a checkpoint, and nothing else: no code of the file runs.
+
+    Parameters
+    ----------
+    path : Path
+        ``.safetensors``, or a PyTorch file that holds a dict of tensors (or one under a key such as ``params``).
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, holds anything but tensors, or is of another kind.
+    """
+    import torch
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            loaded: Any = load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader has errors of its own for damaged files
+        raise ValueError(
+            f"The weights {path.name} cannot be read: the file is damaged, or holds more than plain tensors. "
+            "Use a .safetensors file, or a .pth file that holds a state dict."
+        ) from error
+    for key in ("params", "state_dict", "model_state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
+        raise ValueError(f"The weights {path.name} hold no state dict: expected a dict of tensors.")
+    return loaded

@@ -1,0 +1,49 @@
+"""Where networks run: CUDA, Apple's MPS or the CPU."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICE_VARIABLE = "NAPARI_DENOISE_CLASSIFY_DEVICE"
+"""Environment variable that names the device to use instead of the best one: ``cpu``, ``cuda:1``, ``mps``."""
+
+
+def best_device() -> torch.device:
+    """Return the device to compute on: the one the environment names, else CUDA, MPS, CPU in this order.
+
+    Raises
+    ------
+    ValueError
+        If the environment variable names a device that is not there.
+    """
+    import torch
+
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
+    wanted = os.environ.get(DEVICE_VARIABLE)
+    if not wanted:
+        return torch.device(available[0])
+    if wanted.split(":")[0] not in available:
+        raise ValueError(
+            f"{DEVICE_VARIABLE}={wanted!r} is not available; this machine has {', '.join(available)}."
+        )
+    return torch.device(wanted)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that the device's memory is full."""
+    import torch
+
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError)
+        and any(
+            words in str(error) for words in ("out of memory", "can't allocate memory", "not enough memory")
+        )
+    )

@@ -1,0 +1,248 @@
+"""Image files: read with their axes and pixel size, written whole or not at all."""
+
+from __future__ import annotations
+
+import glob
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+TIFF = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".btf")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+IMAGE_SUFFIXES = (*TIFF, *PICTURES, ".npy")
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image that was read from a file.
+
+    Attributes
+    ----------
+    data : array
+    axes : str
+        One letter per axis; ``"?"`` where the file does not say.
+    path : Path
+    resolution : (float, float) or None
+        Pixels per unit along Y and X.
+    unit : str
+        Of the resolution: ``"micron"``, ``"inch"``, ``"centimeter"`` or empty.
+    metadata : dict
+        What else is carried over to a TIFF written from it (ImageJ's or OME's).
+    """
+
+    data: npt.NDArray[Any]
+    axes: str
+    path: Path
+    resolution: tuple[float, float] | None = None
+    unit: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def find_images(patterns: Iterable[str | Path]) -> list[Path]:
+    """Expand files, folders and globs into image files, sorted, each once.
+
+    Parameters
+    ----------
+    patterns : iterable of str or Path
+        A folder stands for the images in it, not in its subfolders.
+
+    Raises
+    ------
+    ValueError
+        If one of them matches nothing.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        if path.is_dir():
+            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        elif path.exists():
+            matches = [path]
+        else:
+            matches = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
+        if not matches:
+            raise ValueError(f"{pattern}: there is no such file, and no image that matches.")
+        found.update(dict.fromkeys(matches))
+    return list(found)
+
+
+def read_image(path: str | Path) -> ImageFile:
+    """Read an image.
+
+    Parameters
+    ----------
+    path : str or Path
+        TIFF (ImageJ, OME, plain), whole-slide SVS (its largest level), PNG, JPEG, BMP or NPY.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, damaged, or of another kind.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file.")
+    if suffix not in IMAGE_SUFFIXES:
+        raise ValueError(f"{path}: this kind of file is not read; use {', '.join(IMAGE_SUFFIXES)}.")
+    try:
+        if suffix in TIFF:
+            return _read_tiff(path)
+        if suffix == ".npy":
+            array = np.load(path, allow_pickle=False)
+            return ImageFile(array, "?" * (array.ndim - 2) + "YX", path)
+        import imageio.v3 as iio
+
+        array = iio.imread(path)
+        if array.ndim == 3 and array.shape[-1] == 2:  # gray with alpha
+            array = array[..., 0]
+        return ImageFile(array, "YXS" if array.ndim == 3 else "YX", path)
+    except Exception as error:  # the readers' errors for damaged files have no common base
+        raise ValueError(f"{path}: this file cannot be read as an image ({error}).") from error
+
+
+def _read_tiff(path: Path) -> ImageFile:
+    import tifffile
+
+    with tifffile.TiffFile(path) as tif:
+        if not tif.series:
+            raise ValueError("it holds no image")
+        series = tif.series[0]
+        data = series.asarray()
+        axes = "".join(letter if letter in "TCZYXS" else "?" for letter in series.axes)
+        if axes.count("S") and data.shape[axes.index("S")] not in (3, 4):
+            axes = axes.replace("S", "?")
+        if tif.is_imagej and axes.count("?") == 1 and "Z" not in axes:
+            axes = axes.replace("?", "Z")
+        page = series.keyframe
+        resolution, unit = _resolution(page)
+        metadata: dict[str, Any] = {}
+        if tif.is_imagej:
+            kept = ("spacing", "unit", "finterval", "fps")
+            imagej = tif.imagej_metadata or {}
+            metadata = {"imagej": {key: imagej[key] for key in kept if key in imagej}}
+            unit = str(imagej.get("unit", unit))
+        elif tif.is_ome:
+            metadata = {"ome": _ome_sizes(tif.ome_metadata or "")}
+    return ImageFile(data, axes, path, resolution, unit, metadata)
+
+
+def _resolution(page: Any) -> tuple[tuple[float, float] | None, str]:
+    tags = page.tags
+    if "XResolution" not in tags or "YResolution" not in tags:
+        return None, ""
+
+    def number(value: Any) -> float:
+        return value[0] / value[1] if isinstance(value, tuple) and value[1] else 0.0
+
+    y, x = number(tags["YResolution"].value), number(tags["XResolution"].value)
+    unit = {2: "inch", 3: "centimeter"}.get(int(getattr(tags.get("ResolutionUnit"), "value", 1)), "")
+    return ((y, x) if x > 0 and y > 0 else None), unit
+
+
+def _ome_sizes(xml: str) -> dict[str, Any]:
+    """Read the physical sizes of an OME-XML header."""
+    import re
+
+    found: dict[str, Any] = {}
+    for key in ("PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ", "TimeIncrement"):
+        match = re.search(rf'\b{key}="([^"]+)"', xml)
+        unit = re.search(rf'\b{key}Unit="([^"]+)"', xml)
+        if match:
+            found[key] = float(match[1])
+            if unit:
+                found[f"{key}Unit"] = unit[1]
+    return found
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
+    """Write a file so that it appears whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Folders are made as needed.
+    write : callable
+        Called with a temporary path of the same suffix in the same folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=f".{path.stem[:40]}-", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        mask = os.umask(0)  # mkstemp made it private: give it the permissions of any other new file
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_like(path: Path, data: npt.NDArray[Any], source: ImageFile, axes: str | None = None) -> Path:
+    """Write an image with the axes and pixel size of the file that it was made from.
+
+    Parameters
+    ----------
+    path : Path
+        ``.tif``, ``.png`` or ``.npy``.
+    data : array
+    source : ImageFile
+    axes : str, optional
+        If they are not those of the source: those of a mask, say.
+
+    Raises
+    ------
+    ValueError
+        For other suffixes, or what the format cannot hold.
+    """
+    axes = axes or source.axes
+    if path.suffix == ".npy":
+        return write_whole(path, lambda p: np.save(p, data))
+    if data.dtype == bool:
+        data = data.astype(np.uint8) * 255
+    if path.suffix == ".png":
+        import imageio.v3 as iio
+
+        if data.dtype not in (np.uint8, np.uint16) or axes not in ("YX", "YXS"):
+            raise ValueError(f"PNG cannot hold a {data.dtype} image with axes {axes}: choose .tif.")
+        return write_whole(path, lambda p: iio.imwrite(p, data))
+    if path.suffix not in (".tif", ".tiff"):
+        raise ValueError(f"{path}: images are written as .tif, .png or .npy.")
+    return write_whole(path, lambda p: _write_tiff(p, data, axes, source))
+
+
+def _write_tiff(path: Path, data: npt.NDArray[Any], axes: str, source: ImageFile) -> None:
+    import tifffile
+
+    colour = axes.endswith("S")
+    options: dict[str, Any] = {"photometric": "rgb" if colour else "minisblack", "compression": None}
+    if max(data.shape) > 2048 and set(axes) <= set("YXS"):
+        options |= {"tile": (256, 256), "compression": "zlib"}
+    if source.resolution:
+        y, x = source.resolution
+        options["resolution"] = (x, y)
+        options["resolutionunit"] = {"inch": 2, "centimeter": 3}.get(source.unit, 1)
+    fits_imagej = (
+        data.dtype in (np.uint8, np.uint16, np.float32)
+        and "?" not in axes
+        and (not colour or data.dtype == np.uint8)
+    )
+    if "imagej" in source.metadata and fits_imagej:
+        order = "".join(letter for letter in "TZCYXS" if letter in axes)
+        data = data.transpose([axes.index(letter) for letter in order])
+        options.pop("compression"), options.pop("tile", None)
+        tifffile.imwrite(
+            path, data, imagej=True, metadata={**source.metadata["imagej"], "axes": order}, **options
+        )
+    elif "ome" in source.metadata and "?" not in axes:
+        tifffile.imwrite(path, data, ome=True, metadata={**source.metadata["ome"], "axes": axes}, **options)
+    else:
+        tifffile.imwrite(path, data, metadata={"axes": axes.replace("?", "Q")}, **options)

@@ -1,0 +1,144 @@
+"""The training loop that every network here shares: schedule, best state, early stopping, checkpoints."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .progress import Progress, Steps
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class Fit:
+    """What training came to.
+
+    Attributes
+    ----------
+    best_epoch : int
+        Counted from 1; the network holds its weights.
+    best_score : float
+    history : list of dict
+        ``epoch``, ``loss`` and ``score`` of each epoch.
+    stopped_early : bool
+    """
+
+    best_epoch: int = 0
+    best_score: float = float("-inf")
+    history: list[dict[str, float]] = field(default_factory=list)
+    stopped_early: bool = False
+
+
+def fit_iter(
+    network: torch.nn.Module,
+    batches: Callable[[int], Iterable[Any]],
+    loss: Callable[[Any], torch.Tensor],
+    score: Callable[[], float],
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    learning_rate: float,
+    min_epochs: int = 0,
+    patience: int | None = None,
+    weight_decay: float = 0.0,
+    clip_norm: float | None = None,
+    checkpoint: Path | None = None,
+) -> Steps[Fit]:
+    """Train a network and leave it with the weights of its best epoch.
+
+    Adam(W) under a one-cycle schedule: the learning rate rises over the first tenth and then falls to nothing.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        On its device already.
+    batches : callable
+        Given the epoch from 0, yields that epoch's batches: they must depend on nothing else, so that a training
+        that is taken up again goes on as if it had not stopped.
+    loss : callable
+        From a batch to a scalar tensor.
+    score : callable
+        The validation score after an epoch; higher is better.
+    epochs, steps_per_epoch : int
+    learning_rate : float
+        The peak.
+    min_epochs : int
+        Early stopping waits at least so long: a score under a rising learning rate says little.
+    patience : int, optional
+        Stop after so many epochs without a better score.
+    weight_decay : float
+    clip_norm : float, optional
+        Largest norm of the gradient.
+    checkpoint : Path, optional
+        Written after every epoch and taken up if it exists.
+
+    Yields
+    ------
+    Progress
+        After each batch; its ``data`` is the epoch's history entry after an epoch.
+
+    Returns
+    -------
+    Fit
+    """
+    import torch
+
+    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, learning_rate, total_steps=epochs * steps_per_epoch, pct_start=0.1, final_div_factor=100
+    )
+    fit = Fit()
+    best = copy.deepcopy(network.state_dict())
+    start = 0
+    if checkpoint is not None and checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        network.load_state_dict(saved["network"])
+        optimiser.load_state_dict(saved["optimiser"])
+        schedule.load_state_dict(saved["schedule"])
+        best, fit, start = saved["best"], Fit(**saved["fit"]), saved["epoch"]
+    for epoch in range(start, epochs):
+        if fit.stopped_early:
+            break
+        network.train()
+        total, count = 0.0, 0
+        for batch in batches(epoch):
+            value = loss(batch)
+            optimiser.zero_grad(set_to_none=True)
+            value.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
+            if clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
+            optimiser.step()
+            schedule.step()
+            total, count = total + float(value.detach()), count + 1
+            done = epoch + min(count / steps_per_epoch, 1)
+            yield Progress(done / epochs, f"epoch {epoch + 1} of {epochs}, loss {total / count:.4g}")
+        network.eval()
+        entry = {"epoch": float(epoch + 1), "loss": total / max(count, 1), "score": score()}
+        fit.history.append(entry)
+        if entry["score"] > fit.best_score:
+            fit.best_score, fit.best_epoch = entry["score"], epoch + 1
+            best = copy.deepcopy(network.state_dict())
+        elif patience is not None and epoch + 1 >= max(min_epochs, fit.best_epoch + patience):
+            fit.stopped_early = True
+        if checkpoint is not None:
+            from .files import write_whole
+
+            state = {
+                "network": network.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "schedule": schedule.state_dict(),
+                "best": best,
+                "fit": asdict(fit),
+                "epoch": epoch + 1,
+            }
+            write_whole(checkpoint, lambda path, state=state: torch.save(state, path))  # type: ignore[misc]
+        message = f"epoch {epoch + 1} of {epochs}, loss {entry['loss']:.4g}, score {entry['score']:.4g}"
+        yield Progress((epoch + 1) / epochs, message, entry)
+    network.load_state_dict(best)
+    network.eval()
+    return fit

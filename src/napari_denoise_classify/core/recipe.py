@@ -1,0 +1,350 @@
+"""Recipes: an ordered list of steps with parameters, applied to an image.
+
+A recipe is what the panels build, what a classifier remembers of its training images, what every output layer
+carries, and what "Copy as Python" and the command line replay.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .._version import __version__
+from .images import FloatArray, Index, IntensityRange, PlaneImage, check_intensity_range
+from .progress import Progress, Steps, run, within
+from .steps import StepSpec, get_step
+
+FORMAT = "napari-denoise-classify/recipe"
+VERSION = 1
+
+
+class Processed(NamedTuple):
+    """An image that a recipe was applied to.
+
+    Attributes
+    ----------
+    image : array
+        Same axes, shape and dtype as the source.
+    mask : array of bool, or None
+        The pixels that were kept: the source's axes without S. None if no step of the recipe masks.
+    kept : float
+        The fraction of pixels kept, 0 to 1.
+    """
+
+    image: Any
+    mask: Any
+    kept: float
+
+
+@dataclass(frozen=True)
+class RecipeStep:
+    """One step of a recipe: its id and all of its parameters."""
+
+    id: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def spec(self) -> StepSpec:
+        """The declaration of the step."""
+        return get_step(self.id, "denoise", "mask")
+
+    def __hash__(self) -> int:
+        return hash((self.id, tuple(sorted(self.parameters.items()))))
+
+
+@dataclass(frozen=True, init=False)
+class Recipe:
+    """An immutable, ordered list of denoising and masking steps.
+
+    Parameters
+    ----------
+    steps : iterable
+        Of ``(id, parameters)`` pairs or plain ids. Parameters left out take their defaults.
+    intensity_range : {"image", "stack", "plane"} or (float, float), optional
+        What maps to the scale on which noise levels are given (see `PlaneImage.ranges`).
+
+    Raises
+    ------
+    ValueError
+        For unknown steps or parameters out of range.
+
+    Examples
+    --------
+    >>> recipe = Recipe([("gaussian", {"kernel_size": 5}), "centre"])
+    >>> Recipe.from_json(recipe.to_json()) == recipe
+    True
+    """
+
+    steps: tuple[RecipeStep, ...]
+    intensity_range: IntensityRange
+
+    def __init__(self, steps: Iterable[Any] = (), intensity_range: Any = None) -> None:
+        checked: list[RecipeStep] = []
+        for item in [steps] if isinstance(steps, str) else steps:
+            if isinstance(item, RecipeStep):
+                id, parameters = item.id, dict(item.parameters)
+            elif isinstance(item, str):
+                id, parameters = item, {}
+            else:
+                try:
+                    id, parameters = item
+                    parameters = dict(parameters)
+                except (TypeError, ValueError):
+                    raise ValueError(
+                        f"{item!r} is not a step: give an id, or a pair (id, {{parameter: value}})."
+                    ) from None
+            spec = get_step(id, "denoise", "mask")
+            checked.append(RecipeStep(id, MappingProxyType(spec.validate(parameters))))
+        object.__setattr__(self, "steps", tuple(checked))
+        object.__setattr__(self, "intensity_range", check_intensity_range(intensity_range))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), ([(s.id, dict(s.parameters)) for s in self.steps], self.intensity_range))
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    def __repr__(self) -> str:
+        listed = ", ".join(f"({s.id!r}, {dict(s.parameters)!r})" for s in self.steps)
+        how = "" if self.intensity_range == "image" else f", intensity_range={self.intensity_range!r}"
+        return f"Recipe([{listed}]{how})"
+
+    @property
+    def title(self) -> str:
+        """A short name for layers and files: ``"dncnn + centre"``; ``"raw"`` if there are no steps."""
+        return " + ".join(s.id for s in self.steps) or "raw"
+
+    @property
+    def masks(self) -> bool:
+        """Whether any step masks."""
+        return any(s.spec.kind == "mask" for s in self.steps)
+
+    # --- saved form -----------------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as JSON-ready values."""
+        how = self.intensity_range
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "intensity_range": list(how) if isinstance(how, tuple) else how,
+            "steps": [{"step": s.id, "parameters": dict(s.parameters)} for s in self.steps],
+        }
+
+    @classmethod
+    def from_dict(cls, saved: Any) -> Recipe:
+        """Make a recipe from what `to_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If it is something else, or written by a newer version.
+        """
+        if not isinstance(saved, dict) or saved.get("format") != FORMAT:
+            raise ValueError("This is not a recipe: a recipe is JSON written by Recipe.to_json.")
+        if not isinstance(saved.get("version"), int) or saved["version"] > VERSION:
+            raise ValueError(
+                f"This recipe has version {saved.get('version')!r}; this program reads up to {VERSION}. "
+                "Update napari-denoise-classify."
+            )
+        try:
+            steps = [(item["step"], item["parameters"]) for item in saved["steps"]]
+        except (TypeError, KeyError):
+            raise ValueError(
+                "This recipe is damaged: 'steps' must list objects with 'step' and 'parameters'."
+            ) from None
+        return cls(steps, saved.get("intensity_range"))
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Return the recipe as JSON, and write it to ``path`` if one is given.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+        """
+        text = json.dumps(self.to_dict(), indent=2)
+        if path is not None:
+            from .files import write_whole
+
+            write_whole(Path(path), lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+        return text
+
+    @classmethod
+    def from_json(cls, source: str | Path) -> Recipe:
+        """Read a recipe.
+
+        Parameters
+        ----------
+        source : str or Path
+            The JSON text itself, or the path of a file that holds it.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be read or is not a recipe.
+        """
+        text = str(source)
+        name = "This text"
+        if isinstance(source, Path) or not text.lstrip().startswith("{"):
+            name = text
+            try:
+                text = Path(source).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"The recipe {name} cannot be read: {error}") from None
+        try:
+            saved = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{name} is not a recipe: it is not valid JSON ({error}).") from None
+        return cls.from_dict(saved)
+
+    def record(self, samples: int = 1) -> dict[str, Any]:
+        """Describe how an output was made: recipe, package version, SHA-256 of the weights used.
+
+        Parameters
+        ----------
+        samples : int
+            3 for RGB images, 1 for gray ones; decides which weights are meant by ``"auto"``.
+        """
+        details = []
+        for s in self.steps:
+            record = s.spec.record
+            details.append(record(samples, **s.parameters) if record is not None else {})
+        return {"package_version": __version__, "recipe": self.to_dict(), "details": details}
+
+    def to_python(self, axes: str | None = None, rgb: bool = False, intensity_range: Any = None) -> str:
+        """Return Python code that applies this recipe to an array named ``image``."""
+        how = check_intensity_range(intensity_range or self.intensity_range)
+        lines = [f"    ({s.id!r}, {dict(s.parameters)!r})," for s in self.steps]
+        arguments = [f"axes={axes!r}"] if axes else (["rgb=True"] if rgb else [])
+        head = "recipe = ndc.Recipe(["
+        tail = "]" + ("" if how == "image" else f", intensity_range={how!r}") + ")"
+        call = ", ".join(["image", *arguments])
+        return "\n".join(
+            [
+                "import napari_denoise_classify as ndc",
+                "",
+                head,
+                *lines,
+                tail,
+                f"result = recipe.apply({call})",
+            ]
+        )
+
+    # --- applying -------------------------------------------------------------------------------------------------
+
+    def apply(
+        self, image: Any, axes: str | None = None, rgb: bool = False, intensity_range: Any = None
+    ) -> Any:
+        """Apply the recipe to an image.
+
+        Parameters
+        ----------
+        image : array-like
+            Numpy or dask; dask (or zarr) gives a lazy dask array.
+        axes : str, optional
+            As ``"TCZYX"``; S for RGB samples. See `resolve_axes`.
+        rgb : bool
+            Whether the last axis holds RGB samples, where ``axes`` is not given.
+        intensity_range : optional
+            Instead of the recipe's own.
+
+        Returns
+        -------
+        array
+            Same axes, shape and dtype.
+
+        Raises
+        ------
+        ValueError
+            For empty images, NaN or infinite pixels, and axes that do not fit.
+        """
+        source = PlaneImage.wrap(image, axes, rgb)
+        how = check_intensity_range(intensity_range or self.intensity_range)
+        if source.lazy:
+            return self._apply_lazily(source, how)
+        return run(self.apply_iter(source, intensity_range=how)).image
+
+    def apply_iter(
+        self, image: Any, axes: str | None = None, rgb: bool = False, intensity_range: Any = None
+    ) -> Steps[Processed]:
+        """Apply the recipe plane by plane; a generator of progress that returns `Processed`.
+
+        Parameters
+        ----------
+        image : array-like or PlaneImage
+            Lazy arrays are read a few planes at a time; the result is in memory.
+        axes, rgb, intensity_range
+            As for `apply`.
+        """
+        source = image if isinstance(image, PlaneImage) else PlaneImage.wrap(image, axes, rgb)
+        how = check_intensity_range(intensity_range or self.intensity_range)
+        yield Progress(0.0, "reading the image")
+        ranges = source.ranges(how)
+        chunks = list(source.chunks())
+        out = source.empty_like()
+        mask = np.empty((*source.lead_shape, *source.plane_shape), bool) if self.masks else None
+        for i, indices in enumerate(chunks):
+            planes, kept = yield from within(
+                self._process(source.planes(indices, ranges), _zeros(indices, ranges)),
+                i / len(chunks),
+                (i + 1) / len(chunks),
+            )
+            for index, plane in zip(indices, source.restore(planes, indices, ranges), strict=True):
+                out[index] = plane
+            if mask is not None:
+                for index, plane in zip(indices, kept, strict=True):
+                    mask[index] = plane
+        fraction = 1.0
+        if mask is not None:
+            fraction = float(mask.mean())
+            mask = PlaneImage(mask, source.axes.replace("S", "")).unwrap(mask)
+        return Processed(source.unwrap(out), mask, fraction)
+
+    def _process(
+        self, planes: FloatArray, zeros: FloatArray
+    ) -> Steps[tuple[FloatArray, npt.NDArray[np.bool_]]]:
+        """Run the steps on planes ``(N, Y, X, S)``; ``zeros`` is what intensity 0 maps to in each of them."""
+        kept = np.ones(planes.shape[:3], bool)
+        for i, s in enumerate(self.steps):
+            spec = s.spec
+            yield Progress(i / len(self.steps), spec.title)
+            result = spec.function(planes, **s.parameters)
+            if inspect.isgenerator(result):
+                result = yield from within(result, i / len(self.steps), (i + 1) / len(self.steps), spec.title)
+            if spec.kind == "mask":
+                kept &= result
+                planes = np.where(result[..., None], planes, zeros[:, None, None, None])
+            else:
+                planes = result
+        return planes, kept
+
+    def _apply_lazily(self, source: PlaneImage, how: IntensityRange) -> Any:
+        ranges = source.ranges(how)
+        n_lead = len(source.lead_shape)
+        data = source.data.rechunk(
+            {**dict.fromkeys(range(n_lead), 1), **dict.fromkeys(range(n_lead, source.data.ndim), -1)}
+        )
+
+        def block(values: npt.NDArray[Any], block_info: Any = None) -> npt.NDArray[Any]:
+            index: Index = tuple(start for start, _ in block_info[0]["array-location"][:n_lead])
+            part = PlaneImage(values, source.axes)
+            here = {(0,) * n_lead: ranges[index]}
+            (only,) = here
+            planes, _ = run(self._process(part.planes([only], here), _zeros([only], here)))
+            return part.restore(planes, [only], here).reshape(values.shape)
+
+        return source.unwrap(
+            data.map_blocks(block, dtype=data.dtype, meta=np.empty((0,) * data.ndim, data.dtype))
+        )
+
+
+def _zeros(indices: Iterable[Index], ranges: Mapping[Index, tuple[float, float]]) -> FloatArray:
+    return np.array([-ranges[i][0] / (ranges[i][1] - ranges[i][0]) for i in indices], np.float32)

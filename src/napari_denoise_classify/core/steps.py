@@ -1,0 +1,280 @@
+"""Steps: plain functions on planes, registered under an id, their parameters declared once in their signature.
+
+From that one declaration come the panel in napari, the option on the command line, the row in the documentation,
+the check of bad input and the record that every output carries.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+
+Kind: TypeAlias = Literal["denoise", "mask", "classifier", "explain"]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def param(
+    help: str,
+    *,
+    unit: str = "",
+    ge: float | None = None,
+    le: float | None = None,
+    step: float | None = None,
+    file: str = "",
+) -> Any:
+    """Declare a step's parameter, inside ``Annotated``.
+
+    Parameters
+    ----------
+    help : str
+        One line, shown as tooltip, command-line help and in the documentation.
+    unit : str, optional
+    ge, le : float, optional
+        Lowest and highest allowed value.
+    step : float, optional
+        What one click on the arrow of its box changes.
+    file : str, optional
+        The value may name a file; this is the filter of the file dialog.
+    """
+    extra = {"unit": unit, "step": step, "ge": ge, "le": le, "file": file}
+    kwargs: dict[str, Any] = {} if ge is None and le is None else {"allow_inf_nan": False}
+    return Field(description=help, ge=ge, le=le, json_schema_extra=extra, **kwargs)  # type: ignore[arg-type]
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("must be odd")
+    return value
+
+
+ODD = AfterValidator(_odd)
+"""Put into ``Annotated`` beside `param`: the number must be odd."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a step, as its signature declares it.
+
+    Attributes
+    ----------
+    name, help, unit : str
+    type : type
+        int, float, bool or str.
+    default : object
+        None where the parameter is optional and off by default.
+    minimum, maximum, step : float or None
+    choices : tuple of str
+        The allowed words, where there are only some.
+    optional, odd : bool
+    file : str
+        File-dialog filter where the value may be a file, else empty.
+    """
+
+    name: str
+    help: str
+    type: type
+    default: Any
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+    odd: bool = False
+    file: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name as people read it, with its unit."""
+        text = self.name.replace("_", " ").capitalize()
+        return f"{text} ({self.unit})" if self.unit else text
+
+    @property
+    def allowed(self) -> str:
+        """What values are allowed, in words."""
+        if self.choices:
+            return "one of " + ", ".join(map(repr, self.choices))
+        words = {bool: "true or false", int: "whole number", float: "number", str: "text"}[self.type]
+        if self.type in (int, float):
+            words = f"an odd {words}" if self.odd else f"a {words}"
+            low, high = (f"{v:g}" if v is not None else None for v in (self.minimum, self.maximum))
+            if low is not None and high is not None:
+                words += f" from {low} to {high}"
+            elif low is not None:
+                words += f" of at least {low}"
+            elif high is not None:
+                words += f" of at most {high}"
+        return f"{words}, or nothing" if self.optional else words
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """A registered step.
+
+    Attributes
+    ----------
+    id, kind, title, summary, reference : str
+        ``kind`` is ``"denoise"``, ``"mask"``, ``"classifier"`` or ``"explain"``; ``reference`` is the source of the
+        method.
+    parameters : tuple of Parameter
+    function : callable
+    """
+
+    id: str
+    kind: Kind
+    title: str
+    summary: str
+    reference: str
+    parameters: tuple[Parameter, ...]
+    function: Callable[..., Any] = field(repr=False)
+    model: type[BaseModel] = field(repr=False)
+    record: Callable[..., dict[str, Any]] | None = field(default=None, repr=False)
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the default of every parameter."""
+        return {p.name: p.default for p in self.parameters}
+
+    def validate(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Check parameters and fill in defaults.
+
+        Parameters
+        ----------
+        parameters : mapping
+            From name to value; texts are converted to numbers where a number is wanted.
+
+        Raises
+        ------
+        ValueError
+            Naming the parameter, what was given and what is allowed.
+        """
+        try:
+            return self.model(**parameters).model_dump()
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            known = {p.name: p for p in self.parameters}
+            if name not in known:
+                names = ", ".join(known) or "no parameters"
+                raise ValueError(f"{self.id} has no parameter {name!r}; it has {names}.") from None
+            raise ValueError(
+                f"{self.id}: {name}={first['input']!r} is not allowed; give {known[name].allowed}."
+            ) from None
+
+
+_registry: dict[str, StepSpec] = {}
+
+
+def step(
+    id: str,
+    *,
+    kind: Kind,
+    title: str,
+    reference: str = "",
+    record: Callable[..., dict[str, Any]] | None = None,
+) -> Callable[[F], F]:
+    """Register a function as a step.
+
+    Its keyword-only arguments are the parameters, each ``Annotated[type, param(...)]`` with a default; the first
+    line of its docstring is the summary.
+
+    Parameters
+    ----------
+    id : str
+        The name in recipes, on the command line and in the API.
+    kind : {"denoise", "mask", "classifier", "explain"}
+    title : str
+        The name in the panel.
+    reference : str, optional
+        Paper or library that the method comes from.
+    record : callable, optional
+        ``record(samples, **parameters)`` gives what the record should hold beyond the parameters: the SHA-256 of
+        weights, say.
+    """
+
+    def register(function: F) -> F:
+        if id in _registry:
+            raise ValueError(f"A step with the id {id!r} exists already.")
+        signature = inspect.signature(function).parameters.values()
+        declared = [arg for arg in signature if arg.kind is inspect.Parameter.KEYWORD_ONLY]
+        # The other annotations may name types that are only imported for type checking.
+        only = SimpleNamespace(__annotations__={arg.name: arg.annotation for arg in declared})
+        hints = get_type_hints(only, function.__globals__, include_extras=True)
+        fields: dict[str, Any] = {}
+        parameters: list[Parameter] = []
+        for arg in declared:
+            fields[arg.name] = (hints[arg.name], arg.default)
+            parameters.append(_parameter(arg.name, hints[arg.name], arg.default))
+        model = create_model(f"{id}_parameters", __config__=ConfigDict(extra="forbid"), **fields)
+        summary = (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " ")
+        _registry[id] = StepSpec(
+            id, kind, title, summary, reference, tuple(parameters), function, model, record
+        )
+        return function
+
+    return register
+
+
+def _parameter(name: str, hint: Any, default: Any) -> Parameter:
+    base, *annotations = get_args(hint)
+    info = next(a for a in annotations if hasattr(a, "description"))
+    extra = info.json_schema_extra
+    options = get_args(base) if get_origin(base) in (UnionType, Union) else (base,)
+    (inner,) = (o for o in options if o is not NoneType)
+    choices = get_args(inner) if get_origin(inner) is Literal else ()
+    return Parameter(
+        name=name,
+        help=info.description,
+        type=str if choices else inner,
+        default=default,
+        unit=extra["unit"],
+        minimum=extra["ge"],
+        maximum=extra["le"],
+        step=extra["step"],
+        choices=choices,
+        optional=NoneType in options,
+        odd=ODD in annotations,
+        file=extra["file"],
+    )
+
+
+def steps(kind: Kind | None = None) -> tuple[StepSpec, ...]:
+    """List what exists.
+
+    Parameters
+    ----------
+    kind : {"denoise", "mask", "classifier", "explain"}, optional
+        Only steps of this kind.
+
+    Returns
+    -------
+    tuple of StepSpec
+        Each with id, kind, title, summary, parameters and reference.
+    """
+    return tuple(s for s in _registry.values() if kind is None or s.kind == kind)
+
+
+def get_step(id: str, *kinds: Kind) -> StepSpec:
+    """Look up a step.
+
+    Parameters
+    ----------
+    id : str
+    *kinds : str
+        If given, the step must be of one of these kinds.
+
+    Raises
+    ------
+    ValueError
+        Naming the steps that exist, if there is none of this id and kind.
+    """
+    found = _registry.get(id) if isinstance(id, str) else None
+    if found is None or (kinds and found.kind not in kinds):
+        names = ", ".join(s.id for s in _registry.values() if not kinds or s.kind in kinds)
+        what = " or ".join(kinds) if kinds else "known"
+        raise ValueError(f"{id!r} is not a {what} step; there are: {names}.")
+    return found
