@@ -13,19 +13,23 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .core.api import denoise, mask
-    from .core.classify.bundle import Classifier, load_classifier, train_classifier
+    from .core.classify.bundle import Classifier, example_classifier, load_classifier, train_classifier
     from .core.classify.datasets import Crops, load_crops
     from .core.explain.attribution import explain
     from .core.explain.contours import critical_area
     from .core.recipe import Recipe
     from .core.steps import steps
+    from .core.workflow import Classified, classify
 
 _WHERE = {
+    "Classified": "core.workflow",
     "Classifier": "core.classify.bundle",
     "Crops": "core.classify.datasets",
     "Recipe": "core.recipe",
+    "classify": "core.workflow",
     "critical_area": "core.explain.contours",
     "denoise": "core.api",
+    "example_classifier": "core.classify.bundle",
     "explain": "core.explain.attribution",
     "load_classifier": "core.classify.bundle",
     "load_crops": "core.classify.datasets",
@@ -35,12 +39,15 @@ _WHERE = {
 }
 
 __all__ = [
+    "Classified",
     "Classifier",
     "Crops",
     "Recipe",
     "__version__",
+    "classify",
     "critical_area",
     "denoise",
+    "example_classifier",
     "explain",
     "load_classifier",
     "load_crops",

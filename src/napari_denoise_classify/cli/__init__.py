@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from .classifiers import classify, explain, train
+from .demo import demo
+from .images import denoise, mask
+from .listing import steps
 from .training import train_denoiser
 
 app = typer.Typer(
@@ -11,17 +15,12 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Denoise, mask, classify and explain microscopy images.",
 )
 
-
-@app.callback()
-def _root() -> None:
-    """Denoise, mask, classify and explain microscopy images."""
-
-
-app.command("train-denoiser")(train_denoiser)
+for _command in (demo, denoise, mask, train, classify, explain, steps, train_denoiser):
+    app.command()(_command)
 
 
 def main() -> None:

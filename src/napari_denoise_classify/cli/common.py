@@ -109,9 +109,7 @@ def check_new(paths: Iterable[Path], overwrite: bool) -> None:
     """
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
-        raise ValueError(
-            f"{existing[0]} exists already: add --overwrite to replace it, or choose another --output."
-        )
+        raise ValueError(f"{existing[0]} exists already: add --overwrite to replace it, or choose another --output.")
 
 
 def output_names(paths: list[Path], folder: Path, suffix: Callable[[Path], str]) -> dict[Path, Path]:
@@ -119,8 +117,6 @@ def output_names(paths: list[Path], folder: Path, suffix: Callable[[Path], str])
     stems = [path.stem for path in paths]
     names: dict[Path, Path] = {}
     for path in paths:
-        stem = (
-            path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}_{path.stem}_{path.suffix[1:]}"
-        )
+        stem = path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}_{path.stem}_{path.suffix[1:]}"
         names[path] = folder / f"{stem}{suffix(path)}"
     return names

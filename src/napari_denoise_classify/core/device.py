@@ -31,9 +31,7 @@ def best_device() -> torch.device:
     if not wanted:
         return torch.device(available[0])
     if wanted.split(":")[0] not in available:
-        raise ValueError(
-            f"{DEVICE_VARIABLE}={wanted!r} is not available; this machine has {', '.join(available)}."
-        )
+        raise ValueError(f"{DEVICE_VARIABLE}={wanted!r} is not available; this machine has {', '.join(available)}.")
     return torch.device(wanted)
 
 
@@ -43,7 +41,5 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError)
-        and any(
-            words in str(error) for words in ("out of memory", "can't allocate memory", "not enough memory")
-        )
+        and any(words in str(error) for words in ("out of memory", "can't allocate memory", "not enough memory"))
     )

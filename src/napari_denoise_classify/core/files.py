@@ -231,17 +231,13 @@ def _write_tiff(path: Path, data: npt.NDArray[Any], axes: str, source: ImageFile
         options["resolution"] = (x, y)
         options["resolutionunit"] = {"inch": 2, "centimeter": 3}.get(source.unit, 1)
     fits_imagej = (
-        data.dtype in (np.uint8, np.uint16, np.float32)
-        and "?" not in axes
-        and (not colour or data.dtype == np.uint8)
+        data.dtype in (np.uint8, np.uint16, np.float32) and "?" not in axes and (not colour or data.dtype == np.uint8)
     )
     if "imagej" in source.metadata and fits_imagej:
         order = "".join(letter for letter in "TZCYXS" if letter in axes)
         data = data.transpose([axes.index(letter) for letter in order])
         options.pop("compression"), options.pop("tile", None)
-        tifffile.imwrite(
-            path, data, imagej=True, metadata={**source.metadata["imagej"], "axes": order}, **options
-        )
+        tifffile.imwrite(path, data, imagej=True, metadata={**source.metadata["imagej"], "axes": order}, **options)
     elif "ome" in source.metadata and "?" not in axes:
         tifffile.imwrite(path, data, ome=True, metadata={**source.metadata["ome"], "axes": axes}, **options)
     else:

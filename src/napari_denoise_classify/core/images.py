@@ -20,9 +20,7 @@ IntensityRange: TypeAlias = Pooling | tuple[float, float]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 AXES = "TCZYXS"
-_CHUNK_PIXELS = (
-    2**22
-)  # planes are handed on in groups of about this many values: bounded memory, full batches
+_CHUNK_PIXELS = 2**22  # planes are handed on in groups of about this many values: bounded memory, full batches
 
 
 def check_intensity_range(value: object) -> IntensityRange:
@@ -84,23 +82,17 @@ def resolve_axes(shape: tuple[int, ...], axes: str | None = None, rgb: bool = Fa
         tail = "YXS" if rgb else "YX"
         if len(shape) < len(tail):
             kind = "An RGB image" if rgb else "An image"
-            raise ValueError(
-                f"{kind} needs at least {len(tail)} axes ({tail}); this array has shape {shape}."
-            )
+            raise ValueError(f"{kind} needs at least {len(tail)} axes ({tail}); this array has shape {shape}.")
         axes = "?" * (len(shape) - len(tail)) + tail
     axes = axes.upper()
     unknown = sorted(set(axes) - set(AXES) - {"?"})
     if unknown:
-        raise ValueError(
-            f"axes={axes!r} is not allowed: {', '.join(unknown)} is unknown; use letters of {AXES}."
-        )
+        raise ValueError(f"axes={axes!r} is not allowed: {', '.join(unknown)} is unknown; use letters of {AXES}.")
     repeated = sorted({letter for letter in axes if letter != "?" and axes.count(letter) > 1})
     if repeated:
         raise ValueError(f"axes={axes!r} is not allowed: {', '.join(repeated)} stands in it twice.")
     if len(axes) != len(shape):
-        raise ValueError(
-            f"axes={axes!r} names {len(axes)} axes, but the image has {len(shape)}: shape {shape}."
-        )
+        raise ValueError(f"axes={axes!r} names {len(axes)} axes, but the image has {len(shape)}: shape {shape}.")
     if "Y" not in axes or "X" not in axes:
         raise ValueError(f"axes={axes!r} is not allowed: both Y and X must be in it.")
     if 0 in shape:
@@ -125,9 +117,7 @@ def as_array(image: Any) -> Any:
         return dask.array.from_array(image)
     array = np.asarray(image)
     if array.dtype == object:
-        raise ValueError(
-            "The image is not an array of numbers: give one array, or process a list one by one."
-        )
+        raise ValueError("The image is not an array of numbers: give one array, or process a list one by one.")
     return array
 
 
@@ -164,9 +154,7 @@ class PlaneImage:
         """
         image = as_array(image)
         if image.dtype.kind not in "buif":
-            raise ValueError(
-                f"Images of dtype {image.dtype} are not allowed: use integers, floats or booleans."
-            )
+            raise ValueError(f"Images of dtype {image.dtype} are not allowed: use integers, floats or booleans.")
         axes = resolve_axes(tuple(image.shape), axes, rgb)
         return cls(image.transpose(cls._order(axes)), axes)
 
@@ -235,8 +223,7 @@ class PlaneImage:
         if plane.dtype.kind == "f" and not np.isfinite(plane).all():
             where = f" in plane {index}" if index else ""
             raise ValueError(
-                f"The image holds NaN or infinite pixels{where}: replace them first, "
-                "with numpy.nan_to_num for example."
+                f"The image holds NaN or infinite pixels{where}: replace them first, with numpy.nan_to_num for example."
             )
         return plane
 

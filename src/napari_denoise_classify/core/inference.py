@@ -84,9 +84,7 @@ def plan_tiles(height: int, width: int, tile: int, halo: int) -> list[Tile]:
         If ``tile`` is less than 1 or ``halo`` negative.
     """
     if tile < 1 or halo < 0:
-        raise ValueError(
-            f"tile={tile}, halo={halo} is not allowed: tile must be at least 1, halo at least 0."
-        )
+        raise ValueError(f"tile={tile}, halo={halo} is not allowed: tile must be at least 1, halo at least 0.")
     return [
         Tile((rows, columns), (_grow(rows, halo, height), _grow(columns, halo, width)))
         for rows in _spans(height, tile)
@@ -164,9 +162,7 @@ def predict_iter(
             for batch in _batches(len(planes), tiles, pixels):
                 stack = np.stack([planes[i][t.outer] for i, t in batch])
                 with torch.inference_mode():
-                    x = (
-                        torch.from_numpy(stack).permute(0, 3, 1, 2).to(device)
-                    )  # a view: channels last already
+                    x = torch.from_numpy(stack).permute(0, 3, 1, 2).to(device)  # a view: channels last already
                     y = call(x).permute(0, 2, 3, 1).to("cpu", torch.float32).numpy()
                 for (i, t), result in zip(batch, y, strict=True):
                     out[i][t.inner] = result[t.crop]

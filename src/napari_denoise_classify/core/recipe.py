@@ -240,9 +240,7 @@ class Recipe:
 
     # --- applying -------------------------------------------------------------------------------------------------
 
-    def apply(
-        self, image: Any, axes: str | None = None, rgb: bool = False, intensity_range: Any = None
-    ) -> Any:
+    def apply(self, image: Any, axes: str | None = None, rgb: bool = False, intensity_range: Any = None) -> Any:
         """Apply the recipe to an image.
 
         Parameters
@@ -308,9 +306,7 @@ class Recipe:
             mask = PlaneImage(mask, source.axes.replace("S", "")).unwrap(mask)
         return Processed(source.unwrap(out), mask, fraction)
 
-    def _process(
-        self, planes: FloatArray, zeros: FloatArray
-    ) -> Steps[tuple[FloatArray, npt.NDArray[np.bool_]]]:
+    def _process(self, planes: FloatArray, zeros: FloatArray) -> Steps[tuple[FloatArray, npt.NDArray[np.bool_]]]:
         """Run the steps on planes ``(N, Y, X, S)``; ``zeros`` is what intensity 0 maps to in each of them."""
         kept = np.ones(planes.shape[:3], bool)
         for i, s in enumerate(self.steps):
@@ -341,9 +337,7 @@ class Recipe:
             planes, _ = run(self._process(part.planes([only], here), _zeros([only], here)))
             return part.restore(planes, [only], here).reshape(values.shape)
 
-        return source.unwrap(
-            data.map_blocks(block, dtype=data.dtype, meta=np.empty((0,) * data.ndim, data.dtype))
-        )
+        return source.unwrap(data.map_blocks(block, dtype=data.dtype, meta=np.empty((0,) * data.ndim, data.dtype)))
 
 
 def _zeros(indices: Iterable[Index], ranges: Mapping[Index, tuple[float, float]]) -> FloatArray:

@@ -26,6 +26,7 @@ def param(
     le: float | None = None,
     step: float | None = None,
     file: str = "",
+    suggestions: Callable[[], list[str]] | None = None,
 ) -> Any:
     """Declare a step's parameter, inside ``Annotated``.
 
@@ -40,8 +41,10 @@ def param(
         What one click on the arrow of its box changes.
     file : str, optional
         The value may name a file; this is the filter of the file dialog.
+    suggestions : callable, optional
+        Lists texts to choose from; others are allowed too.
     """
-    extra = {"unit": unit, "step": step, "ge": ge, "le": le, "file": file}
+    extra = {"unit": unit, "step": step, "ge": ge, "le": le, "file": file, "suggestions": suggestions}
     kwargs: dict[str, Any] = {} if ge is None and le is None else {"allow_inf_nan": False}
     return Field(description=help, ge=ge, le=le, json_schema_extra=extra, **kwargs)  # type: ignore[arg-type]
 
@@ -73,6 +76,8 @@ class Parameter:
     optional, odd : bool
     file : str
         File-dialog filter where the value may be a file, else empty.
+    suggestions : callable or None
+        Lists texts to choose from; others are allowed too.
     """
 
     name: str
@@ -87,12 +92,13 @@ class Parameter:
     optional: bool = False
     odd: bool = False
     file: str = ""
+    suggestions: Callable[[], list[str]] | None = field(default=None, repr=False)
 
     @property
     def label(self) -> str:
-        """The name as people read it, with its unit."""
+        """The name as people read it, with its unit if that is short."""
         text = self.name.replace("_", " ").capitalize()
-        return f"{text} ({self.unit})" if self.unit else text
+        return f"{text} ({self.unit})" if 0 < len(self.unit) <= 3 else text
 
     @property
     def allowed(self) -> str:
@@ -211,9 +217,7 @@ def step(
             parameters.append(_parameter(arg.name, hints[arg.name], arg.default))
         model = create_model(f"{id}_parameters", __config__=ConfigDict(extra="forbid"), **fields)
         summary = (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " ")
-        _registry[id] = StepSpec(
-            id, kind, title, summary, reference, tuple(parameters), function, model, record
-        )
+        _registry[id] = StepSpec(id, kind, title, summary, reference, tuple(parameters), function, model, record)
         return function
 
     return register
@@ -239,6 +243,7 @@ def _parameter(name: str, hint: Any, default: Any) -> Parameter:
         optional=NoneType in options,
         odd=ODD in annotations,
         file=extra["file"],
+        suggestions=extra["suggestions"],
     )
 
 

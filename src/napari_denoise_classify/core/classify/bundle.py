@@ -150,9 +150,7 @@ class Classifier:
     ) -> Steps[npt.NDArray[np.float64]]:
         """As `predict_proba`, with progress."""
         _, scaled = yield from within(self.prepare_iter(images, recipe, intensity_range), 0.0, 0.5)
-        proba: npt.NDArray[np.float64] = yield from within(
-            self.proba_of_scaled_iter(scaled), 0.5, 1.0, "classifying"
-        )
+        proba: npt.NDArray[np.float64] = yield from within(self.proba_of_scaled_iter(scaled), 0.5, 1.0, "classifying")
         return proba
 
     def proba_of_scaled_iter(self, scaled: list[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
@@ -232,9 +230,7 @@ class Classifier:
             from safetensors.torch import save
 
             state = self.estimator.network_.state_dict()
-            return "weights.safetensors", save(
-                {key: value.cpu().contiguous() for key, value in state.items()}
-            )
+            return "weights.safetensors", save({key: value.cpu().contiguous() for key, value in state.items()})
         import skops.io
 
         return "estimator.skops", skops.io.dumps(self.estimator)
@@ -317,9 +313,7 @@ def load_classifier(path: str | Path) -> Classifier:
             f"{path} is not a classifier, or the file is damaged: choose an .ndc file that this program saved."
         ) from error
     if model.get("version", VERSION + 1) > VERSION:
-        raise ValueError(
-            f"{path} was saved by a newer version of this program: update napari-denoise-classify."
-        )
+        raise ValueError(f"{path} was saved by a newer version of this program: update napari-denoise-classify.")
     if hashlib.sha256(payload).hexdigest() != model["payload"]["sha256"]:
         raise ValueError(f"{path} is damaged: its SHA-256 differs. Copy or save it again.")
     try:
@@ -341,6 +335,15 @@ def load_classifier(path: str | Path) -> Classifier:
         raise ValueError(f"{path} is refused: {error}") from None
     except Exception as error:  # whatever a forged file may bring about
         raise ValueError(f"{path} is damaged: its parts do not fit together ({error}).") from error
+
+
+def example_classifier() -> Path:
+    """Return the path of the classifier that ships with this package: DAB-negative and DAB-positive nuclei.
+
+    It was trained by the command ``demo`` on crops of scikit-image's immunohistochemistry image; its labels come
+    from colour. It is there to try things out, not for science.
+    """
+    return Path(__file__).parent / "models" / "ihc_nuclei.ndc"
 
 
 class UntrustedError(ValueError):
@@ -385,11 +388,7 @@ def _check_tree(tree: Any) -> None:
     inner = np.flatnonzero(~leaf)
     for children in (tree.children_left, tree.children_right):
         # A child comes after its parent, so that following them always ends.
-        if (
-            (children[leaf] != -1).any()
-            or (children[inner] <= inner).any()
-            or (children >= tree.node_count).any()
-        ):
+        if (children[leaf] != -1).any() or (children[inner] <= inner).any() or (children >= tree.node_count).any():
             raise ValueError("a tree is malformed")
     if (tree.feature[inner] < 0).any() or (tree.feature[inner] >= tree.n_features).any():
         raise ValueError("a tree is malformed")
@@ -484,9 +483,7 @@ def train_classifier_iter(
     if len(data.classes) < 2:
         raise ValueError(f"There is only the class {data.classes[0]!r}: a classifier needs at least two.")
     if few:
-        raise ValueError(
-            f"Too few samples of {', '.join(few)}: each class needs at least {MINIMUM_PER_CLASS}."
-        )
+        raise ValueError(f"Too few samples of {', '.join(few)}: each class needs at least {MINIMUM_PER_CLASS}.")
     intensity_range = dataset_range(data.images)
     _, X = yield from within(prepare_iter(data.images, recipe, intensity_range), 0.0, 0.1)
     estimator = spec.function(seed, **parameters)

@@ -140,9 +140,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         self.patience = patience
         self.random_state = random_state
 
-    def fit(
-        self, X: Sequence[FloatArray], y: npt.ArrayLike, groups: npt.ArrayLike | None = None
-    ) -> CNNClassifier:
+    def fit(self, X: Sequence[FloatArray], y: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> CNNClassifier:
         """Train; see `fit_iter`."""
         return run(self.fit_iter(X, y, groups))
 

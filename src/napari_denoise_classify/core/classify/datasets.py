@@ -207,9 +207,7 @@ def _list_table(table: Path, group: str | None) -> tuple[list[Path], list[str], 
     wanted = ["path", "class", *([group] if group else [])]
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
-        raise ValueError(
-            f"{table} has no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}."
-        )
+        raise ValueError(f"{table} has no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}.")
     if frame[wanted].isna().any().any():
         row = int(np.flatnonzero(frame[wanted].isna().any(axis=1))[0])
         raise ValueError(f"{table}: row {row + 2} lacks a value in {', '.join(wanted)}.")

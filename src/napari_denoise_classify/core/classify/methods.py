@@ -39,9 +39,7 @@ def cnn(
     ] = 224,
     epochs: Annotated[int, param("At most so many passes over the training crops.", ge=1, le=1000)] = 40,
     batch_size: Annotated[int, param("Crops per step.", ge=2, le=4096)] = 128,
-    learning_rate: Annotated[
-        float, param("Peak of the one-cycle schedule.", ge=1e-6, le=1.0, step=0.0005)
-    ] = 0.001,
+    learning_rate: Annotated[float, param("Peak of the one-cycle schedule.", ge=1e-6, le=1.0, step=0.0005)] = 0.001,
     patience: Annotated[
         int,
         param(
@@ -79,13 +77,16 @@ def svm(
     kernel: Annotated[Literal["rbf", "linear"], param("Kernel.")] = "rbf",
 ) -> Any:
     """Support vector machine on flattened pixels."""
-    from . import estimators as e
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
 
-    return e.Pipeline(
+    from .estimators import CalibratedSVM, PixelFeatures
+
+    return Pipeline(
         [
-            ("pixels", e.PixelFeatures(input_size)),
-            ("scale", e.StandardScaler()),
-            ("classify", e.CalibratedSVM(C=C, kernel=kernel, random_state=seed)),
+            ("pixels", PixelFeatures(input_size)),
+            ("scale", StandardScaler()),
+            ("classify", CalibratedSVM(C=C, kernel=kernel, random_state=seed)),
         ]
     )
 
@@ -103,12 +104,13 @@ def random_forest(
     trees: Annotated[int, param("Number of trees.", ge=1, le=5000, step=50)] = 300,
 ) -> Any:
     """Random forest on flattened pixels."""
-    from . import estimators as e
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.pipeline import Pipeline
 
-    forest = e.RandomForestClassifier(
-        n_estimators=trees, class_weight="balanced_subsample", random_state=seed, n_jobs=-1
-    )
-    return e.Pipeline([("pixels", e.PixelFeatures(input_size)), ("classify", forest)])
+    from .estimators import PixelFeatures
+
+    forest = RandomForestClassifier(n_estimators=trees, class_weight="balanced_subsample", random_state=seed, n_jobs=-1)
+    return Pipeline([("pixels", PixelFeatures(input_size)), ("classify", forest)])
 
 
 @step(
@@ -124,11 +126,13 @@ def knn(
     neighbours: Annotated[int, param("How many vote; nearer ones count more.", ge=1, le=1000)] = 5,
 ) -> Any:
     """K nearest neighbours on flattened pixels."""
-    from . import estimators as e
+    from sklearn.pipeline import Pipeline
 
-    return e.Pipeline(
+    from .estimators import BalancedKNN, PixelFeatures
+
+    return Pipeline(
         [
-            ("pixels", e.PixelFeatures(input_size)),
-            ("classify", e.BalancedKNN(n_neighbors=neighbours, weights="distance", n_jobs=-1)),
+            ("pixels", PixelFeatures(input_size)),
+            ("classify", BalancedKNN(n_neighbors=neighbours, weights="distance", n_jobs=-1)),
         ]
     )

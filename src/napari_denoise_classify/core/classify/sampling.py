@@ -97,9 +97,7 @@ def object_centres(labels: Any) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.fl
     for index in source.indices():
         plane = np.asarray(source.raw_plane(index))
         table = regionprops_table(plane, properties=("label", "area", "centroid"))
-        for label, area, y, x in zip(
-            *(table[k] for k in ("label", "area", "centroid-0", "centroid-1")), strict=True
-        ):
+        for label, area, y, x in zip(*(table[k] for k in ("label", "area", "centroid-0", "centroid-1")), strict=True):
             if int(label) not in best or area > best[int(label)][0]:
                 best[int(label)] = (area, index, y, x)
     if not best:

@@ -11,9 +11,7 @@ IntArray = npt.NDArray[np.intp]
 _DRAWS = 100
 
 
-def holdout(
-    y: npt.ArrayLike, groups: npt.ArrayLike | None, fraction: float, seed: int
-) -> tuple[IntArray, IntArray]:
+def holdout(y: npt.ArrayLike, groups: npt.ArrayLike | None, fraction: float, seed: int) -> tuple[IntArray, IntArray]:
     """Split samples in two, by whole groups where they are given, and keep the shares of the classes.
 
     Parameters
@@ -57,9 +55,7 @@ def holdout(
     if len(np.unique(groups)) < 2:
         raise ValueError("All samples are of one group: a split by group needs at least 2 groups.")
     best: tuple[float, Any, Any] | None = None
-    for first, second in GroupShuffleSplit(_DRAWS, test_size=fraction, random_state=seed).split(
-        codes, groups=groups
-    ):
+    for first, second in GroupShuffleSplit(_DRAWS, test_size=fraction, random_state=seed).split(codes, groups=groups):
         shares = np.bincount(codes[second], minlength=len(classes)) / counts
         if shares.min() == 0 or shares.max() == 1:
             continue
@@ -74,9 +70,7 @@ def holdout(
     return np.sort(best[1]), np.sort(best[2])
 
 
-def folds(
-    y: npt.ArrayLike, groups: npt.ArrayLike | None, n_splits: int, seed: int
-) -> list[tuple[IntArray, IntArray]]:
+def folds(y: npt.ArrayLike, groups: npt.ArrayLike | None, n_splits: int, seed: int) -> list[tuple[IntArray, IntArray]]:
     """Cut samples into cross-validation folds, by whole groups where they are given.
 
     Raises

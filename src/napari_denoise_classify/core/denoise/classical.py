@@ -25,9 +25,7 @@ def none(planes: FloatArray) -> FloatArray:
 def gaussian(
     planes: FloatArray,
     *,
-    kernel_size: Annotated[
-        int, param("Side of the square kernel.", unit="px", ge=1, le=101, step=2), ODD
-    ] = 5,
+    kernel_size: Annotated[int, param("Side of the square kernel.", unit="px", ge=1, le=101, step=2), ODD] = 5,
     blur_sigma: Annotated[
         float | None,
         param("Width of the Gaussian; nothing = taken from the kernel size.", unit="px", ge=0.1, le=50),
@@ -48,9 +46,7 @@ def gaussian(
 def median(
     planes: FloatArray,
     *,
-    kernel_size: Annotated[
-        int, param("Side of the square neighbourhood.", unit="px", ge=1, le=51, step=2), ODD
-    ] = 5,
+    kernel_size: Annotated[int, param("Side of the square neighbourhood.", unit="px", ge=1, le=51, step=2), ODD] = 5,
 ) -> FloatArray:
     """Median of the neighbourhood; removes single bad pixels, keeps edges."""
     from ..opencv import cv2

@@ -32,6 +32,7 @@ _Weights = Annotated[
     param(
         "auto = shipped, blind, gray or RGB as the image; or a name from the list; or a file.",
         file=weights_registry.FILE_FILTER,
+        suggestions=lambda: weights_registry.names("dncnn"),
     ),
 ]
 

@@ -65,14 +65,10 @@ class DenoiserTraining:
             raise ValueError(f"samples={self.samples} is not allowed: give 1 (gray) or 3 (RGB).")
         low, high = self.sigma
         if not 0 <= low <= high <= 255:
-            raise ValueError(
-                f"sigma={self.sigma} is not allowed: give two numbers with 0 ≤ low ≤ high ≤ 255."
-            )
+            raise ValueError(f"sigma={self.sigma} is not allowed: give two numbers with 0 ≤ low ≤ high ≤ 255.")
         for name in ("epochs", "steps_per_epoch", "batch_size", "patch"):
             if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name}={getattr(self, name)} is not allowed: give a whole number of at least 1."
-                )
+                raise ValueError(f"{name}={getattr(self, name)} is not allowed: give a whole number of at least 1.")
 
 
 def load_clean(paths: Sequence[str | Path], samples: int) -> dict[str, list[FloatArray]]:
@@ -117,9 +113,7 @@ def _planes(file: ImageFile, samples: int) -> list[FloatArray]:
     return planes
 
 
-def _patches(
-    planes: list[FloatArray], config: DenoiserTraining, epoch: int
-) -> Iterator[tuple[FloatArray, FloatArray]]:
+def _patches(planes: list[FloatArray], config: DenoiserTraining, epoch: int) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Draw an epoch's batches of (noisy, clean) patches; they depend on the seed and the epoch alone."""
     rng = np.random.default_rng((config.seed, epoch))
     big = [p for p in planes if min(p.shape[:2]) >= config.patch]
@@ -181,14 +175,10 @@ def train_denoiser_iter(
 
     planes = [p for group in clean.values() for p in group]
     if not any(min(p.shape[:2]) >= config.patch for p in planes):
-        raise ValueError(
-            f"patch={config.patch} is not allowed: no training image is that large. Give a smaller one."
-        )
+        raise ValueError(f"patch={config.patch} is not allowed: no training image is that large. Give a smaller one.")
     torch.manual_seed(config.seed)
     device = best_device()
-    network = DnCNN(config.samples, config.depth, config.features).to(
-        device, memory_format=torch.channels_last
-    )
+    network = DnCNN(config.samples, config.depth, config.features).to(device, memory_format=torch.channels_last)
     sigmas = _VALIDATION_SIGMAS if config.sigma[0] < config.sigma[1] else (config.sigma[0],)
     held_out = _validation_crops([p for group in validation.values() for p in group], config.seed)
 
@@ -199,7 +189,7 @@ def train_denoiser_iter(
         noisy, target = (tensor(part) for part in batch)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision):
             noise = network.model(noisy)
-        return torch.nn.functional.mse_loss(noisy - noise.float(), target)
+        return torch.nn.functional.l1_loss(noisy - noise.float(), target)
 
     def figures() -> dict[str, float]:
         found: dict[str, float] = {}
@@ -229,7 +219,7 @@ def train_denoiser_iter(
             epochs=config.epochs,
             steps_per_epoch=config.steps_per_epoch,
             learning_rate=config.learning_rate,
-            clip_norm=1.0,
+            clip_norm=0.5,
             checkpoint=checkpoint,
         ),
         0.0,

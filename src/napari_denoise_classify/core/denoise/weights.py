@@ -71,6 +71,11 @@ def registry() -> dict[str, Weights]:
     return {item["name"]: Weights(**{**item, "sigma": tuple(item["sigma"])}) for item in listed}
 
 
+def names(step: str) -> list[str]:
+    """List what the ``weights`` parameter of a step may be, files aside."""
+    return ["auto", *(entry.name for entry in registry().values() if entry.step == step)]
+
+
 def cache_folder() -> Path:
     """Return the folder of downloaded weights."""
     import pooch
@@ -145,9 +150,7 @@ def locate(entry: Weights) -> Path:
     path = entry.path
     if not entry.url:
         if sha256_of(path) != entry.sha256:
-            raise ValueError(
-                f"The weights {path} are damaged: their SHA-256 differs. Install the package again."
-            )
+            raise ValueError(f"The weights {path} are damaged: their SHA-256 differs. Install the package again.")
         return path
     import pooch
 

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     title="Grad-CAM",
     reference="Selvaraju et al., Grad-CAM, ICCV (2017), doi:10.1109/ICCV.2017.74",
 )
-def gradcam(
-    classifier: Classifier, scaled: list[FloatArray], targets: npt.NDArray[np.intp]
-) -> Steps[list[FloatArray]]:
+def gradcam(classifier: Classifier, scaled: list[FloatArray], targets: npt.NDArray[np.intp]) -> Steps[list[FloatArray]]:
     """Class-weighted activation of the last convolutional stage; for the CNN."""
     if not hasattr(classifier.estimator, "cam_iter"):
         raise ValueError(
@@ -75,9 +73,7 @@ def check_target(classifier: Classifier, target: str | None) -> None:
         Naming the classes.
     """
     if target is not None and target not in classifier.classes:
-        raise ValueError(
-            f"target={target!r} is not allowed; the classes are {', '.join(classifier.classes)}."
-        )
+        raise ValueError(f"target={target!r} is not allowed; the classes are {', '.join(classifier.classes)}.")
 
 
 def explain_scaled_iter(
@@ -112,9 +108,7 @@ def explain_scaled_iter(
     return heats
 
 
-def explain(
-    classifier: Classifier, image: Any, method: str = "gradcam", target: str | None = None
-) -> FloatArray:
+def explain(classifier: Classifier, image: Any, method: str = "gradcam", target: str | None = None) -> FloatArray:
     """Show which pixels of an image speak for a class.
 
     Parameters

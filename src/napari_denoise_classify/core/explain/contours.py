@@ -36,9 +36,7 @@ def critical_mask(heat: npt.ArrayLike, fraction: float = 0.2) -> npt.NDArray[np.
     if heat.ndim != 2 or heat.size == 0:
         raise ValueError(f"heat must be a plane (Y, X); it has shape {heat.shape}.")
     if not np.isfinite(heat).all() or (heat < 0).any():
-        raise ValueError(
-            "heat holds negative, NaN or infinite values: give a heat map as explain returns it."
-        )
+        raise ValueError("heat holds negative, NaN or infinite values: give a heat map as explain returns it.")
     if not 0 < fraction < 1:
         raise ValueError(f"fraction={fraction!r} is not allowed: give a number between 0 and 1.")
     mask = (heat >= np.quantile(heat, 1 - fraction)) & (heat > 0)

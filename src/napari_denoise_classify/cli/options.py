@@ -1,0 +1,83 @@
+"""Command-line options that come from the declarations of the steps."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from ..core.steps import Kind, StepSpec, get_step, steps
+
+
+def with_step_options(kind: Kind) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the parameters of every step of a kind as options.
+
+    The command takes them as its keyword argument ``parameters``: those that were given, as text. `chosen` checks
+    them against the step that was chosen.
+    """
+    uses: dict[str, list[str]] = {}
+    for spec in steps(kind):
+        for p in spec.parameters:
+            default = "nothing" if p.default is None else p.default
+            uses.setdefault(p.name, []).append(f"{spec.id}: {p.help} Allowed: {p.allowed}; default: {default}.")
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [p for name, p in inspect.signature(command, eval_str=True).parameters.items() if name != "parameters"]
+        options = [
+            inspect.Parameter(
+                f"step_{name}",
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[
+                    str | None,
+                    typer.Option(
+                        f"--{name.replace('_', '-')}",
+                        help=_merge(lines),
+                        rich_help_panel="Parameters of the method",
+                        metavar="VALUE",
+                    ),
+                ],
+            )
+            for name, lines in uses.items()
+        ]
+
+        def run(**arguments: Any) -> None:
+            given = {name: arguments.pop(f"step_{name}") for name in uses}
+            command(**arguments, parameters={name: value for name, value in given.items() if value is not None})
+
+        run.__doc__ = command.__doc__
+        run.__name__ = command.__name__
+        ordered = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        run.__signature__ = inspect.Signature([*ordered, *options])  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def _merge(lines: list[str]) -> str:
+    """Join the help of several steps; where they say the same, say it once."""
+    texts: dict[str, list[str]] = {}
+    for line in lines:
+        step, text = line.split(": ", 1)
+        texts.setdefault(text, []).append(step)
+    return " ".join(f"{', '.join(names)}: {text}" for text, names in texts.items())
+
+
+def chosen(kind: Kind, method: str, parameters: Mapping[str, str]) -> tuple[StepSpec, dict[str, Any]]:
+    """Check a method's parameters that were given as text.
+
+    Raises
+    ------
+    ValueError
+        For unknown methods, parameters that it does not have, and values that are not allowed.
+    """
+    spec = get_step(method, kind)
+    return spec, spec.validate(parameters)
+
+
+def method_option(kind: Kind) -> Any:
+    """Declare the option that chooses a step of a kind."""
+    names = ", ".join(spec.id for spec in steps(kind))
+    return typer.Option("--method", "-m", help=f"One of: {names}.", show_default=True)

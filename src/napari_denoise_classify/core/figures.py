@@ -1,0 +1,137 @@
+"""Figures for files: drawn without a screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .files import write_whole
+from .images import PlaneImage
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .workflow import Classified
+
+# Okabe and Ito's palette, made to be told apart by colour-blind readers; black is left out.
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442", "#999999")
+HEAT_COLORMAP = "magma"
+CONTOUR_COLOUR = "#00E5FF"
+
+
+def class_colours(classes: tuple[str, ...]) -> dict[str, str]:
+    """Give each class a colour: the same in every figure and layer."""
+    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(classes)}
+
+
+def shown(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Stretch a plane for display: RGB to 0..1, gray between its 0.5 and 99.5 percentiles."""
+    if plane.ndim == 3:
+        plane = plane[..., :3]
+        if plane.dtype == np.uint8:
+            return plane
+        return np.clip(plane / (np.iinfo(plane.dtype).max if plane.dtype.kind in "ui" else 1.0), 0, 1)
+    low, high = np.percentile(plane.astype(np.float32), (0.5, 99.5))
+    return np.clip((plane.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1)
+
+
+def show(ax: Axes, plane: npt.NDArray[Any], title: str = "") -> None:
+    """Draw a plane without axes."""
+    ax.imshow(shown(plane), cmap="gray", interpolation="nearest")
+    ax.set_title(title, fontsize=9)
+    ax.set_axis_off()
+
+
+def show_heat(
+    ax: Axes, heat: npt.NDArray[Any], contours: list[npt.NDArray[Any]] | None = None, linewidth: float = 1.0
+) -> None:
+    """Draw a heat map and contours over what the axes show; no influence is transparent."""
+    ax.imshow(heat, cmap=HEAT_COLORMAP, vmin=0, vmax=1, alpha=0.6 * np.clip(heat * 1.5, 0, 1), interpolation="bilinear")
+    for contour in contours or []:
+        ax.plot(contour[:, -1], contour[:, -2], color=CONTOUR_COLOUR, linewidth=linewidth)
+
+
+def show_classes(ax: Axes, table: Any, colours: dict[str, str], size: float) -> None:
+    """Draw positions coloured by class, with a legend."""
+    for name, rows in table.groupby("class"):
+        ax.scatter(
+            rows["x"],
+            rows["y"],
+            s=size,
+            facecolors="none",
+            edgecolors=colours[str(name)],
+            linewidths=1.1,
+            label=f"{name} ({len(rows)})",
+        )
+    ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, frameon=False)
+
+
+def show_probabilities(ax: Axes, probabilities: dict[str, float], colours: dict[str, str]) -> None:
+    """Draw the probabilities of one sample as bars."""
+    names = list(probabilities)
+    values = [probabilities[name] for name in names]
+    ax.barh(names, values, color=[colours[name] for name in names])
+    for i, value in enumerate(values):
+        ax.text(min(value + 0.02, 0.86), i, f"{value:.2f}", va="center", fontsize=8)
+    ax.set_xlim(0, 1)
+    ax.set_xlabel("probability", fontsize=8)
+    ax.tick_params(labelsize=8)
+    ax.invert_yaxis()
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure, whole or not at all; the format is that of the suffix."""
+    return write_whole(path, lambda temporary: figure.savefig(temporary, dpi=150, facecolor="white"))
+
+
+def result_figure(source: Any, axes: str | None, rgb: bool, result: Classified, classes: tuple[str, ...]) -> Figure:
+    """Draw an image, what became of it, its classes and why.
+
+    Parameters
+    ----------
+    source : array
+        The image; of several planes the one with the first sample is drawn.
+    axes, rgb
+        As for `Recipe.apply`.
+    result : Classified
+    classes : tuple of str
+    """
+    from matplotlib.figure import Figure
+
+    image, processed = PlaneImage.wrap(source, axes, rgb), PlaneImage.wrap(result.image, axes, rgb)
+    n = len(image.lead_shape)
+    coordinates = result.table.iloc[:, : n + 2].to_numpy()
+    index = tuple(int(round(v)) for v in coordinates[0, :n])
+    here = (np.rint(coordinates[:, :n]) == np.array(index)).all(axis=1)
+    table = result.table[here]
+    plane = image.raw_plane(index)
+    count = 3 if result.heat is None else 4
+    figure = Figure(figsize=(3.4 * count, 3.9), layout="constrained")
+    axs = figure.subplots(1, count)
+    show(axs[0], plane, "image")
+    kept = "" if result.mask is None else f", {result.kept:.1%} kept"
+    show(axs[1], processed.raw_plane(index), f"as classified: {_recipe_title(result)}{kept}")
+    if result.heat is not None:
+        heat = PlaneImage.wrap(result.heat, image.axes.replace("S", "")).raw_plane(index)
+        rows = set(np.flatnonzero(here).tolist())
+        show(axs[2], plane, "Grad-CAM and critical area")
+        show_heat(axs[2], heat, [c for row, c in result.contours if row in rows], 1.0 if len(table) <= 20 else 0.3)
+        axs[2].set(xlim=(-0.5, plane.shape[1] - 0.5), ylim=(plane.shape[0] - 0.5, -0.5))
+    colours = class_colours(classes)
+    if result.crop_size is None:
+        row = table.iloc[0]
+        show_probabilities(axs[-1], {name: float(row[f"p_{name}"]) for name in classes}, colours)
+        axs[-1].set_title(f"class: {row['class']}", fontsize=9)
+    else:
+        show(axs[-1], plane, f"{len(table)} objects")
+        show_classes(axs[-1], table, colours, size=18)
+    return figure
+
+
+def _recipe_title(result: Classified) -> str:
+    return " + ".join(s["step"] for s in result.record["recipe"]["steps"]) or "raw"

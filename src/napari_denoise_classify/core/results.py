@@ -1,0 +1,105 @@
+"""Saving everything that a workflow found, in one folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .figures import result_figure, save
+from .files import ImageFile, write_like, write_whole
+from .images import resolve_axes
+
+if TYPE_CHECKING:
+    from .workflow import Classified
+
+
+def result_paths(folder: Path, stem: str, result: Classified) -> dict[str, Path]:
+    """Name the files that `save_result` writes."""
+    names = {"image": "processed.tif", "table": "classes.csv", "figure": "figure.png", "record": "record.json"}
+    if result.mask is not None:
+        names["mask"] = "mask.tif"
+    if result.heat is not None:
+        names |= {"heat": "heat.tif", "contours": "critical_area.csv"}
+    return {key: folder / f"{stem}_{name}" for key, name in names.items()}
+
+
+def check_absent(paths: list[Path], overwrite: bool) -> None:
+    """Refuse to replace files.
+
+    Raises
+    ------
+    FileExistsError
+        If one of them exists and ``overwrite`` is off.
+    """
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        raise FileExistsError(f"{existing[0]} exists already: choose another folder, or allow overwriting.")
+
+
+def save_result(
+    folder: str | Path,
+    stem: str,
+    source: ImageFile,
+    result: Classified,
+    classes: tuple[str, ...],
+    *,
+    overwrite: bool = False,
+) -> dict[str, Path]:
+    """Write the processed image, mask, heat map, tables, figure and record.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made if it does not exist.
+    stem : str
+        The names of all files begin with it.
+    source : ImageFile
+        The image that was classified; its axes and pixel size go into the files.
+    result : Classified
+    classes : tuple of str
+    overwrite : bool
+
+    Returns
+    -------
+    dict
+        From kind to path.
+
+    Raises
+    ------
+    FileExistsError
+        If one of the files exists and ``overwrite`` is off; then none is written.
+    """
+    folder = Path(folder)
+    paths = result_paths(folder, stem, result)
+    check_absent(list(paths.values()), overwrite)
+    axes = resolve_axes(source.data.shape, source.axes)
+    write_like(paths["image"], np.asarray(result.image), source)
+    gray = axes.replace("S", "")
+    if "mask" in paths:
+        write_like(paths["mask"], np.asarray(result.mask), source, gray)
+    if result.heat is not None:
+        write_like(paths["heat"], result.heat, source, gray)
+        contours = contour_table(result)
+        write_whole(paths["contours"], lambda p: contours.to_csv(p, index=False))
+    write_whole(paths["table"], lambda p: result.table.to_csv(p, index=False))
+    save(result_figure(source.data, axes, False, result, classes), paths["figure"])
+    record = json.dumps(result.record, indent=2, ensure_ascii=False) + "\n"
+    write_whole(paths["record"], lambda p: p.write_text(record, encoding="utf-8"))
+    return paths
+
+
+def contour_table(result: Classified) -> Any:
+    """List the contours' vertices: sample, contour, then the position of the vertex in pixels."""
+    import pandas as pd
+
+    names = [name for name in result.table.columns[: result.table.columns.get_loc("class")]]
+    frames = []
+    for k, (row, contour) in enumerate(result.contours):
+        frame = pd.DataFrame(contour, columns=names)
+        frame.insert(0, "contour", k)
+        frame.insert(0, "sample", row)
+        frames.append(frame)
+    return pd.concat(frames) if frames else pd.DataFrame(columns=["sample", "contour", *names])

@@ -1,0 +1,1 @@
+"""The panels: they read what is chosen, call core and add layers."""

@@ -1,0 +1,156 @@
+"""What every panel shares: a form, Run and Cancel, progress with the time left, a line of outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, Container, Label, ProgressBar, PushButton
+from napari.utils.notifications import show_error, show_info
+from qtpy.QtWidgets import QApplication, QSizePolicy
+
+from ..core.progress import Progress, Steps
+from .layers import code_of
+from .workers import USER_ERRORS, Job
+
+if TYPE_CHECKING:
+    import napari
+
+
+class Dock(Container[Any]):
+    """Base of the panels.
+
+    Subclasses add rows to ``form`` and implement ``start``, which reads the rows and calls ``launch``.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    run_text : str
+        On the Run button.
+    intro : str
+        One line at the top.
+    """
+
+    def __init__(self, viewer: napari.Viewer, run_text: str, intro: str) -> None:
+        super().__init__(labels=False, name=type(self).__name__)
+        self.viewer = viewer
+        self.job: Job | None = None
+        self.code = ""
+        self.intro = Label(value=intro, name="intro")
+        self.form: Container[Any] = Container(labels=True, name="form")
+        self.run_button = PushButton(text=run_text, name="run")
+        self.cancel_button = PushButton(text="Cancel", name="cancel", enabled=False)
+        self.copy_button = PushButton(text="Copy as Python", name="copy_as_python")
+        self.copy_button.tooltip = "Copy the Python that makes the selected layer, or that this panel ran last."
+        self.buttons: Container[Any] = Container(
+            widgets=[self.run_button, self.cancel_button], layout="horizontal", labels=False, name="buttons"
+        )
+        self.bar = ProgressBar(min=0, max=1000, value=0, name="progress", visible=False)
+        self.status = Label(value="", name="status")
+        self.extend([self.intro, self.form, self.buttons, self.bar, self.status, self.copy_button])
+        for box in (self.form, self.buttons):
+            box.margins = (0, 0, 0, 0)
+        for label in (self.intro, self.status):
+            label.native.setWordWrap(True)
+            label.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
+            label.native.setTextInteractionFlags(label.native.textInteractionFlags().TextSelectableByMouse)
+        self.native.setObjectName(type(self).__name__)
+        for widget in (self.run_button, self.cancel_button, self.copy_button, self.bar, self.status):
+            widget.native.setObjectName(widget.name)
+        self.run_button.clicked.connect(self._on_run)
+        self.cancel_button.clicked.connect(self._on_cancel)
+        self.copy_button.clicked.connect(self._on_copy)
+
+    # --- for subclasses -------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Read the form and call `launch`; a `ValueError` becomes a notification."""
+        raise NotImplementedError
+
+    def add(self, *widgets: Any) -> None:
+        """Append rows to the form."""
+        for widget in widgets:
+            self.form.append(widget)
+
+    def finish(self) -> None:
+        """Let the rows fill the width, once all are there; long names of layers must not widen the panel."""
+        self.native.layout().addStretch(1)
+        self.native.setMinimumWidth(300)
+
+    def launch(self, work: Steps[Any], done: Callable[[Any], None]) -> None:
+        """Run work in a thread, and hand its result to ``done`` in the main thread."""
+        if self.job is not None:
+            raise ValueError("A run is under way in this panel: wait for it, or cancel it.")
+        self.run_button.enabled = False
+        self.cancel_button.enabled = True
+        self.bar.value = 0
+        self.bar.visible = True
+        self.status.value = "starting"
+        self.job = Job(work, self._on_report, done, self._on_end)
+
+    def say(self, text: str) -> None:
+        """Show the outcome."""
+        self.status.value = text
+
+    # --- events ---------------------------------------------------------------------------------------------------
+
+    def _on_run(self) -> None:
+        try:
+            self.start()
+        except USER_ERRORS as error:
+            show_error(str(error))
+
+    def _on_cancel(self) -> None:
+        if self.job is not None:
+            self.cancel_button.enabled = False
+            self.status.value = "cancelling"
+            self.job.cancel()
+
+    def _on_report(self, progress: Progress, seconds_left: float | None) -> None:
+        self.bar.value = round(1000 * progress.fraction)
+        left = "" if seconds_left is None else f"  ({_duration(seconds_left)} left)"
+        if self.cancel_button.enabled:
+            self.status.value = f"{progress.message}{left}"
+
+    def _on_end(self, how: str) -> None:
+        self.job = None
+        self.run_button.enabled = True
+        self.cancel_button.enabled = False
+        self.bar.visible = False
+        self.status.value = {"done": "", "failed": "Failed: see the notification.", "cancelled": "Cancelled."}[how]
+
+    def _on_copy(self) -> None:
+        code = code_of(self.viewer.layers.selection.active) or self.code
+        if not code:
+            show_error("There is nothing to copy yet: press the Run button first.")
+            return
+        QApplication.clipboard().setText(code)
+        show_info("Copied: paste it into the console or a script.")
+
+
+def layer_box(label: str, kind: str, name: str) -> ComboBox:
+    """Make a list of the viewer's layers of a type, which napari keeps current.
+
+    Parameters
+    ----------
+    label, name : str
+    kind : {"Image", "Labels", "Points"}
+    """
+    from magicgui.widgets import create_widget
+
+    box = create_widget(annotation=f"napari.layers.{kind}", label=label, name=name)
+    narrow(box)
+    return box
+
+
+def narrow(box: ComboBox) -> ComboBox:
+    """Keep a list from growing with its longest entry."""
+    box.native.setMinimumContentsLength(12)
+    box.native.setSizeAdjustPolicy(box.native.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    return box
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min"

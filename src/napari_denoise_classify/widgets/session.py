@@ -1,0 +1,85 @@
+"""The classifiers of this napari session: trained or loaded in one panel, offered in all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+
+if TYPE_CHECKING:
+    from ..core.classify.bundle import Classifier
+
+EXAMPLE = "Example: IHC nuclei"
+EXAMPLE_CLASSES = ("DAB-negative", "DAB-positive")
+
+
+class Session:
+    """The classifiers by name; a signal tells when there are more."""
+
+    changed = Signal(str)
+
+    def __init__(self) -> None:
+        self._classifiers: dict[str, Classifier] = {}
+        self._paths: dict[str, Path] = {}
+
+    def names(self) -> list[str]:
+        """List the names, newest first; the shipped example is last."""
+        return [*reversed([name for name in self._classifiers if name != EXAMPLE]), EXAMPLE]
+
+    def add(self, name: str, classifier: Classifier, path: Path | None = None) -> str:
+        """Keep a classifier under a name that is not taken yet, and return it."""
+        unique, k = name, 2
+        while unique in self._classifiers:
+            unique, k = f"{name} [{k}]", k + 1
+        self._classifiers[unique] = classifier
+        if path is not None:
+            self._paths[unique] = path
+        self.changed.emit(unique)
+        return unique
+
+    def get(self, name: str) -> Classifier:
+        """Return a classifier; the example is read when it is first asked for."""
+        if name == EXAMPLE and name not in self._classifiers:
+            from ..core.classify.bundle import example_classifier, load_classifier
+
+            self._classifiers[name] = load_classifier(example_classifier())
+        return self._classifiers[name]
+
+    def classes(self, name: str) -> tuple[str, ...]:
+        """Return the classes of a classifier, without reading the example just for that."""
+        known = self._classifiers.get(name)
+        return known.classes if known is not None else EXAMPLE_CLASSES if name == EXAMPLE else ()
+
+    def load(self, path: str | Path) -> str:
+        """Read a classifier from a file and return its name.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be read.
+        """
+        from ..core.classify.bundle import load_classifier
+
+        return self.add(Path(path).stem, load_classifier(path), Path(path))
+
+    def saved(self, name: str, path: Path) -> None:
+        """Remember where a classifier was saved."""
+        self._paths[name] = path
+
+    def code(self, name: str) -> str:
+        """Return Python that gets a classifier."""
+        if name in self._paths:
+            return f"clf = ndc.load_classifier({str(self._paths[name])!r})"
+        if name == EXAMPLE:
+            return "clf = ndc.load_classifier(ndc.example_classifier())"
+        return f"clf = ndc.load_classifier('{name}.ndc')  # save it first, in the panel Classify"
+
+
+session = Session()
+
+
+def watch(callback: Callable[[str], None]) -> None:
+    """Call back with the name of every classifier that is added, as long as the callback's owner lives."""
+    session.changed.connect(callback)

@@ -1,0 +1,152 @@
+"""The panel Workflow: clean, mask, classify and explain with one button."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from magicgui.widgets import CheckBox, PushButton
+from napari.utils.notifications import show_error, show_info
+
+from ..core.recipe import Recipe
+from .dock import Dock
+from .explain import ExplainFields, add_explanation
+from .layers import add_image_like
+from .parameters import StepFields
+from .process import recipe_code
+from .session import session
+from .targets import ClassifierFields, Target, TargetFields, classify_code, show_classes
+
+if TYPE_CHECKING:
+    import napari
+
+
+class WorkflowDock(Dock):
+    """The whole job."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__(napari_viewer, "Run", "Clean an image, classify it and see why: choose, then press Run.")
+        self.target = TargetFields(napari_viewer, self.form)
+        self.classifier = ClassifierFields(self.form, nothing="None: only process the image")
+        self.as_trained = CheckBox(text="Prepare images as in training", name="as_trained", value=True)
+        self.as_trained.tooltip = (
+            "Denoise and mask as the classifier's training images were. Untick to try something else."
+        )
+        self.add(self.as_trained)
+        self.denoiser = StepFields(self.form, "denoise", "Denoise", default="dncnn")
+        self.mask = StepFields(self.form, "mask", "Mask", nothing="None")
+        self.explain = ExplainFields(self.form, self.classifier, nothing="None")
+        self.save_button = PushButton(text="Save results…", name="save_results", enabled=False)
+        self.insert(self.index(self.copy_button), self.save_button)
+        self._last: tuple[Target, Any, tuple[str, ...]] | None = None
+        self.classifier.choice.changed.connect(self._on_classifier)
+        self.as_trained.changed.connect(self._on_classifier)
+        self.save_button.clicked.connect(self._on_save)
+        self.classifier.choice.value = session.names()[0]
+        self._on_classifier()
+        self.finish()
+
+    def _on_classifier(self) -> None:
+        chosen = bool(self.classifier.name)
+        self.as_trained.visible = chosen
+        for fields in (self.denoiser, self.mask):
+            fields.visible = not (chosen and self.as_trained.value)
+        for widget in (self.explain.method.choice, self.explain.target, self.explain.fraction):
+            widget.visible = chosen
+        self.target.where.visible = chosen
+        if not chosen:
+            for widget in (self.target.points, self.target.objects, self.target.crop_size):
+                widget.visible = False
+        else:
+            self.target._on_change()
+
+    def recipe(self) -> Recipe | None:
+        """The recipe of the form; None for the classifier's own."""
+        if self.classifier.name and self.as_trained.value:
+            return None
+        return Recipe([step for step in (self.denoiser.step, self.mask.step) if step is not None])
+
+    def start(self) -> None:
+        """Run the whole job."""
+        recipe = self.recipe()
+        if not self.classifier.name:
+            self._process(recipe or Recipe())
+            return
+        from ..core.workflow import classify_iter
+
+        classifier, target = self.classifier.read(), self.target.read()
+        step = self.explain.method.step
+        method = step[0] if step else None
+        options = self.explain.options
+        self.code = code = classify_code(target, self.classifier.name, method, options, recipe)
+        work = classify_iter(
+            target.source.image,
+            classifier,
+            centres=target.centres,
+            crop_size=target.crop_size,
+            recipe=recipe,
+            explain=method,
+            **options,
+        )
+
+        def done(result: Any) -> None:
+            record = {**result.record, "source": target.source.name, "python": code}
+            title = (classifier.recipe if recipe is None else recipe).title
+            if title != "raw":
+                add_image_like(self.viewer, target.source, result.image, title, record)
+            if method is not None:
+                add_explanation(self.viewer, target.source, result, method, record)
+            text = show_classes(self.viewer, target, result, classifier.classes, record)
+            if not result.record["recipe_matches_training"]:
+                text += "\nNote: prepared otherwise than the training images were."
+            self._last = (target, result, classifier.classes)
+            self.save_button.enabled = True
+            self.say(text)
+
+        self.launch(work, done)
+
+    def _process(self, recipe: Recipe) -> None:
+        target = self.target.read()
+        self.code = recipe_code(target.source, recipe)
+        record = {**recipe.record(target.source.image.samples), "source": target.source.name, "python": self.code}
+
+        def done(result: Any) -> None:
+            layer = add_image_like(self.viewer, target.source, result.image, recipe.title, record)
+            self._last = None
+            self.save_button.enabled = False
+            kept = "" if result.mask is None else f" The mask kept {result.kept:.1%} of the pixels."
+            self.say(f"Added {layer.name}.{kept} Choose a classifier to classify and explain.")
+
+        self.launch(recipe.apply_iter(target.source.image), done)
+
+    def _on_save(self) -> None:
+        from qtpy.QtWidgets import QFileDialog
+
+        folder = QFileDialog.getExistingDirectory(self.native, "Save results in a folder")
+        if folder:
+            self.save(Path(folder))
+
+    def save(self, folder: Path) -> None:
+        """Write everything that the last run found into a folder; nothing is replaced."""
+        from ..core.files import ImageFile
+        from ..core.results import save_result
+
+        if self._last is None:
+            show_error("There are no results to save yet: press Run first.")
+            return
+        target, result, classes = self._last
+        image = target.source.image
+        pixels = target.source.transform["scale"]
+        # Pixels per unit, where the layer has a scale: what a TIFF keeps of it.
+        resolution = (1 / float(pixels[-2]), 1 / float(pixels[-1]))
+        stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in target.source.name)
+        try:
+            data = np.asarray(image.unwrap(image.data))
+            file = ImageFile(data, image.axes, Path(stem), resolution)
+            written = save_result(folder, stem, file, result, classes)
+        except (ValueError, OSError) as error:
+            show_error(str(error))
+            return
+        show_info(f"Saved {len(written)} files in {folder}.")
+        self.say(f"Saved {len(written)} files in {folder}.")
