@@ -93,8 +93,8 @@ def for_each(paths: Iterable[Path], action: Callable[[Path], None]) -> None:
             failures.append((path, error))
     if failures:
         console.print(f"[bold red]{len(failures)} of {count} files failed:[/]")
-        for path, error in failures:
-            text = str(error)
+        for path, failure in failures:
+            text = str(failure)
             console.print(f"  {_plain(text if str(path) in text else f'{path}: {text}')}")
         raise typer.Exit(1)
 

@@ -46,7 +46,7 @@ def denoise(
     step : str
         Id of a denoising step: ``"none"``, ``"gaussian"``, ``"median"``, ``"dncnn"``; see ``steps()``.
     axes : str, optional
-        As ``"TCZYX"``; S for RGB samples. Default: the last two axes are Y and X, and all before are independent planes.
+        As ``"TCZYX"``; S for RGB samples. Default: the last two axes are Y and X, all before are independent planes.
     intensity_range : {"image", "stack", "plane"} or (float, float), optional
         Over what the range of intensities is taken, or the range itself; noise levels refer to it as the 0..255 of
         an 8-bit image. Default: once for the image (for each channel of it, where an axis is named C).

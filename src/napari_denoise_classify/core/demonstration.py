@@ -106,7 +106,8 @@ def _draw(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13.5, 8.0), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.55, 1])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[1.55, 1])
+    top, bottom = parts
     axs = top.subplots(1, 4, width_ratios=[1, 1, 1, 0.8])
     show(axs[0], noisy, f"1  noisy (σ = {sigma:g})")
     show(axs[1], denoised, "2  denoised: DnCNN, blind")

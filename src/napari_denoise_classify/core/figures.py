@@ -34,9 +34,9 @@ def shown(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
         plane = plane[..., :3]
         if plane.dtype == np.uint8:
             return plane
-        return np.clip(plane / (np.iinfo(plane.dtype).max if plane.dtype.kind in "ui" else 1.0), 0, 1)
+        return np.asarray(np.clip(plane / (np.iinfo(plane.dtype).max if plane.dtype.kind in "ui" else 1.0), 0, 1))
     low, high = np.percentile(plane.astype(np.float32), (0.5, 99.5))
-    return np.clip((plane.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1)
+    return np.asarray(np.clip((plane.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1))
 
 
 def show(ax: Axes, plane: npt.NDArray[Any], title: str = "") -> None:
@@ -106,7 +106,7 @@ def result_figure(source: Any, axes: str | None, rgb: bool, result: Classified, 
     image, processed = PlaneImage.wrap(source, axes, rgb), PlaneImage.wrap(result.image, axes, rgb)
     n = len(image.lead_shape)
     coordinates = result.table.iloc[:, : n + 2].to_numpy()
-    index = tuple(int(round(v)) for v in coordinates[0, :n])
+    index = tuple(np.rint(coordinates[0, :n]).astype(int).tolist())
     here = (np.rint(coordinates[:, :n]) == np.array(index)).all(axis=1)
     table = result.table[here]
     plane = image.raw_plane(index)

@@ -109,7 +109,7 @@ def fit_iter(
         for batch in batches(epoch):
             value = loss(batch)
             optimiser.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
+            value.backward()
             if clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
             optimiser.step()

@@ -348,15 +348,15 @@ def _wide(dtype: npt.DTypeLike) -> type[np.floating[Any]]:
 def from_float(values: npt.NDArray[np.floating[Any]], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Convert floats to ``dtype``: integers are rounded and clipped to its limits, booleans cut at one half."""
     dtype = np.dtype(dtype)
-    if dtype == bool:
-        return values >= 0.5
+    if dtype.kind == "b":
+        return np.asarray(values >= 0.5)
     if dtype.kind in "ui":
         limits = np.iinfo(dtype)
         top = float(limits.max)
         if top > limits.max:  # the largest 64-bit integers have no float of their own
             top = float(np.nextafter(top, 0))
-        return np.clip(np.rint(values), float(limits.min), top).astype(dtype)
-    return values.astype(dtype)
+        return np.asarray(np.clip(np.rint(values), float(limits.min), top).astype(dtype))
+    return np.asarray(values.astype(dtype))
 
 
 def _extremes(plane: npt.NDArray[Any]) -> tuple[float, float]:

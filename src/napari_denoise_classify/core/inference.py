@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .device import best_device, is_out_of_memory
+from .device import best_device, is_out_of_memory, place
 from .images import FloatArray
 from .progress import Progress, Steps
 
@@ -95,7 +95,7 @@ def plan_tiles(height: int, width: int, tile: int, halo: int) -> list[Tile]:
 def _spans(length: int, tile: int) -> list[slice]:
     count = -(-length // tile)
     edges = [round(i * length / count) for i in range(count + 1)]
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def _grow(span: slice, halo: int, length: int) -> slice:
@@ -156,7 +156,7 @@ def predict_iter(
     note = ""
     while True:
         try:
-            network.eval().to(device, memory_format=torch.channels_last)
+            place(network.eval(), device)
             tiles = plan_tiles(height, width, tile, halo)
             total, done = len(planes) * len(tiles), 0
             for batch in _batches(len(planes), tiles, pixels):

@@ -6,7 +6,6 @@ carries, and what "Copy as Python" and the command line replay.
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -312,8 +311,8 @@ class Recipe:
         for i, s in enumerate(self.steps):
             spec = s.spec
             yield Progress(i / len(self.steps), spec.title)
-            result = spec.function(planes, **s.parameters)
-            if inspect.isgenerator(result):
+            result: Any = spec.function(planes, **s.parameters)
+            if spec.long:
                 result = yield from within(result, i / len(self.steps), (i + 1) / len(self.steps), spec.title)
             if spec.kind == "mask":
                 kept &= result

@@ -95,7 +95,7 @@ def contour_table(result: Classified) -> Any:
     """List the contours' vertices: sample, contour, then the position of the vertex in pixels."""
     import pandas as pd
 
-    names = [name for name in result.table.columns[: result.table.columns.get_loc("class")]]
+    names = list(result.table.columns[: result.table.columns.get_loc("class")])
     frames = []
     for k, (row, contour) in enumerate(result.contours):
         frame = pd.DataFrame(contour, columns=names)

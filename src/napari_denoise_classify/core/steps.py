@@ -141,6 +141,11 @@ class StepSpec:
     model: type[BaseModel] = field(repr=False)
     record: Callable[..., dict[str, Any]] | None = field(default=None, repr=False)
 
+    @property
+    def long(self) -> bool:
+        """Whether the function is a generator of `Progress`."""
+        return inspect.isgeneratorfunction(self.function)
+
     def defaults(self) -> dict[str, Any]:
         """Return the default of every parameter."""
         return {p.name: p.default for p in self.parameters}

@@ -183,10 +183,11 @@ def classify_iter(
         heat = np.zeros((*source.lead_shape, *source.plane_shape), np.float32)
         for row, (one, (index, top, left)) in enumerate(zip(heats, corners, strict=True)):
             _paste(heat[index], one, top, left, np.maximum)
+            corner = np.array((top, left))
             for contour in critical_area(one, fraction):
                 lead = np.tile(np.array(index, float), (len(contour), 1))
                 # A crop may hang over the image's border; its outline must not.
-                inside = np.clip(contour + (top, left), -0.5, np.array(source.plane_shape) - 0.5)
+                inside = np.clip(contour + corner, -0.5, np.array(source.plane_shape) - 0.5)
                 contours.append((row, np.hstack([lead, inside])))
         heat = PlaneImage(heat, source.axes.replace("S", "")).unwrap(heat)
         yield Progress(0.95, "outlining")
@@ -216,12 +217,12 @@ def _mosaic(
     canvas = np.array(source.data)
     mask = np.zeros((*source.lead_shape, *source.plane_shape), bool) if recipe.masks else None
     kept: list[float] = []
-    masks: dict[tuple[int, ...], npt.NDArray[np.bool_]] = {}
+    masks: dict[tuple[int, int], npt.NDArray[np.bool_]] = {}
     for sample, (index, top, left) in zip(processed, corners, strict=True):
         plane = canvas[index]
         _paste(plane[..., :3] if source.rgb else plane, sample, top, left)
         if mask is not None:
-            shape = sample.shape[:2]
+            shape = (sample.shape[0], sample.shape[1])
             if shape not in masks:  # the masks so far depend on the shape alone
                 masks[shape] = mask_of(recipe, shape)
             kept.append(float(masks[shape].mean()))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, FileEdit, FloatSpinBox, LineEdit, PushButton, RadioButtons, SpinBox
 
 from ..core.progress import Progress, Steps, within
@@ -31,7 +32,8 @@ class ClassifyDock(Dock):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer, "Classify", "Name cells or fields, or teach a classifier to.")
-        self.task = RadioButtons(name="task", label="Task", choices=[APPLY, TRAIN], value=APPLY)
+        self.task = RadioButtons(name="task", label="Task", choices=[APPLY, TRAIN])
+        self.task.value = APPLY
         self.add(self.task)
         # apply
         self.classifier = ClassifierFields(self.form)
@@ -41,7 +43,9 @@ class ClassifyDock(Dock):
         self.samples = ComboBox(
             name="samples", label="Samples", choices=[("a folder or table of crops", FILES), ("a Points layer", POINTS)]
         )
-        self.folder = FileEdit(name="folder", label="Folder or CSV", mode="r", filter="Tables (*.csv *.tsv)")
+        self.folder = FileEdit(
+            name="folder", label="Folder or CSV", mode=FileDialogMode.EXISTING_FILE, filter="Tables (*.csv *.tsv)"
+        )
         self.folder.tooltip = "A CSV with the columns path and class; or type a folder with a subfolder for each class."
         self.group = LineEdit(name="group", label="Group column")
         self.group.tooltip = "Column with the patient, slide or field: a group is never in training and test at once."
@@ -77,22 +81,22 @@ class ClassifyDock(Dock):
     def _on_task(self) -> None:
         training = self.task.value == TRAIN
         files = self.samples.value == FILES
-        for widget in (self.classifier.row, self.target.image, self.target.where, self.save_button):
-            widget.visible = not training
-        for widget in (self.samples, self.test_fraction, self.seed):
-            widget.visible = training
-        for widget in (self.folder, self.group):
-            widget.visible = training and files
-        for widget in (self.train_image, self.train_points, self.class_column, self.train_crop):
-            widget.visible = training and not files
+        self._show(not training, self.classifier.row, self.target.image, self.target.where, self.save_button)
+        self._show(training, self.samples, self.test_fraction, self.seed)
+        self._show(training and files, self.folder, self.group)
+        self._show(training and not files, self.train_image, self.train_points, self.class_column, self.train_crop)
         for fields in (self.denoiser, self.mask, self.method):
             fields.visible = training
         if training:
-            for widget in (self.target.points, self.target.objects, self.target.crop_size):
-                widget.visible = False
+            self._show(False, self.target.points, self.target.objects, self.target.crop_size)
         else:
             self.target._on_change()
         self.run_button.text = "Train" if training else "Classify"
+
+    @staticmethod
+    def _show(visible: bool, *widgets: Any) -> None:
+        for widget in widgets:
+            widget.visible = visible
 
     def start(self) -> None:
         """Train or apply, as chosen."""
@@ -160,7 +164,7 @@ class ClassifyDock(Dock):
     def _load_files(self) -> Any:
         from ..core.classify.datasets import load_crops
 
-        path, group = self.folder.value, self.group.value.strip() or None
+        path, group = Path(str(self.folder.value)), self.group.value.strip() or None
         if str(path) in ("", "."):
             raise ValueError("Choose a CSV, or type the folder with a subfolder for each class.")
         return lambda: load_crops(path, group)

@@ -124,7 +124,9 @@ class Dock(Container[Any]):
         if not code:
             show_error("There is nothing to copy yet: press the Run button first.")
             return
-        QApplication.clipboard().setText(code)
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(code)
         show_info("Copied: paste it into the console or a script.")
 
 
@@ -138,9 +140,8 @@ def layer_box(label: str, kind: str, name: str) -> ComboBox:
     """
     from magicgui.widgets import create_widget
 
-    box = create_widget(annotation=f"napari.layers.{kind}", label=label, name=name)
-    narrow(box)
-    return box
+    box: Any = create_widget(annotation=f"napari.layers.{kind}", label=label, name=name)
+    return narrow(box)
 
 
 def narrow(box: ComboBox) -> ComboBox:

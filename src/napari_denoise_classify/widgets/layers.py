@@ -203,7 +203,8 @@ def add_objects(
     from napari.utils import DirectLabelColormap
 
     colours = class_colours(classes)
-    colour_of = {int(i): colours[name] for i, name in zip(ids, table["class"], strict=True)}
+    colour_of: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+    colour_of |= {int(i): colours[name] for i, name in zip(ids, table["class"], strict=True)}
     n = list(table.columns).index("class")
     features = table.iloc[:, n:].reset_index(drop=True)
     features.insert(0, "index", ids)
@@ -211,7 +212,7 @@ def add_objects(
     return viewer.add_labels(
         np.array(data),
         features=features,
-        colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **colour_of}),
+        colormap=DirectLabelColormap(color_dict=colour_of),
         opacity=0.6,
         name=f"{labels.name} classes",
         metadata={METADATA_KEY: {**record, "colours": colours}},

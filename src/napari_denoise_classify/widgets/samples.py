@@ -30,7 +30,7 @@ def ihc() -> list[tuple[Any, dict[str, Any], str]]:
 
 
 def noisy_ihc() -> list[tuple[Any, dict[str, Any], str]]:
-    """The same tissue with Gaussian noise of 50 grey levels."""
+    """Colon tissue with its nuclei, with Gaussian noise of 50 grey levels."""
     from ..core.images import from_float
     from ..core.noise import add_gaussian
 

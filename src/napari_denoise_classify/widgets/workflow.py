@@ -62,7 +62,7 @@ class WorkflowDock(Dock):
             self.target._on_change()
 
     def recipe(self) -> Recipe | None:
-        """The recipe of the form; None for the classifier's own."""
+        """Return the recipe of the form; None for the classifier's own."""
         if self.classifier.name and self.as_trained.value:
             return None
         return Recipe([step for step in (self.denoiser.step, self.mask.step) if step is not None])

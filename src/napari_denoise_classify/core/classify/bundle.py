@@ -10,6 +10,7 @@ import hashlib
 import json
 import platform
 import zipfile
+import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -192,7 +193,8 @@ class Classifier:
 
     def label(self, proba: npt.NDArray[np.float64]) -> npt.NDArray[np.str_]:
         """Return the most probable class of each row."""
-        return np.array(self.classes)[proba.argmax(axis=1)]
+        labels: npt.NDArray[np.str_] = np.array(self.classes)[proba.argmax(axis=1)]
+        return labels
 
     def evaluate(self, data: Crops, recipe: Recipe | None = None) -> Evaluation:
         """Compare predictions with labels.
@@ -307,8 +309,8 @@ def load_classifier(path: str | Path) -> Classifier:
         UnicodeDecodeError,
         EOFError,
         OSError,
-        zipfile.zlib.error,
-    ) as error:  # type: ignore[attr-defined]
+        zlib.error,
+    ) as error:
         raise ValueError(
             f"{path} is not a classifier, or the file is damaged: choose an .ndc file that this program saved."
         ) from error
@@ -399,7 +401,7 @@ def _check_tree(tree: Any) -> None:
 
 def dataset_range(images: Sequence[Image]) -> tuple[float, float]:
     """Return the intensity range over all images."""
-    ranges = []
+    ranges: list[tuple[float, float]] = []
     for image in images:
         ranges.extend(PlaneImage.wrap(image, rgb=image.ndim == 3).ranges("image").values())
     return min(low for low, _ in ranges), max(high for _, high in ranges)

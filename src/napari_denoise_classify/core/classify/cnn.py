@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
-from ..device import best_device
+from ..device import best_device, place
 from ..fitting import Fit, fit_iter
 from ..images import FloatArray
 from ..progress import Progress, Steps, run
@@ -66,6 +66,9 @@ class SmallResNet(nn.Module):
         Decides the stride of the stem, so that the last map has 8 to 16 cells along each side: 4 from 128 pixels on,
         2 from 64 on, else 1.
     """
+
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(self, samples: int, n_classes: int, input_size: int) -> None:
         super().__init__()
@@ -168,7 +171,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
             network = SmallResNet(X[0].shape[-1], len(self.classes_), self.input_size)
-        network.to(device, memory_format=torch.channels_last)
+        place(network, device)
         weight = torch.tensor(
             compute_class_weight("balanced", classes=np.arange(len(self.classes_)), y=codes),
             dtype=torch.float32,

@@ -58,7 +58,7 @@ class CalibratedSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Of the folds.
     """
 
-    def __init__(self, C: float = 1.0, kernel: str = "rbf", random_state: int = 0) -> None:  # noqa: N803
+    def __init__(self, C: float = 1.0, kernel: str = "rbf", random_state: int = 0) -> None:
         self.C = C
         self.kernel = kernel
         self.random_state = random_state
@@ -97,7 +97,8 @@ class BalancedKNN(KNeighborsClassifier):  # type: ignore[misc]
     def predict_proba(self, X: FloatArray) -> npt.NDArray[np.float64]:
         """Return (N, classes)."""
         votes: npt.NDArray[np.float64] = super().predict_proba(X) * self.class_weight_
-        return votes / votes.sum(axis=1, keepdims=True)
+        votes /= votes.sum(axis=1, keepdims=True)
+        return votes
 
     def predict(self, X: FloatArray) -> npt.NDArray[Any]:
         """Return the most probable class of each sample."""

@@ -73,7 +73,7 @@ def svm(
     seed: int,
     *,
     input_size: _PixelSide = None,
-    C: Annotated[float, param("Cost of a misclassified crop.", ge=1e-4, le=1e4, step=0.5)] = 1.0,  # noqa: N803
+    C: Annotated[float, param("Cost of a misclassified crop.", ge=1e-4, le=1e4, step=0.5)] = 1.0,
     kernel: Annotated[Literal["rbf", "linear"], param("Kernel.")] = "rbf",
 ) -> Any:
     """Support vector machine on flattened pixels."""

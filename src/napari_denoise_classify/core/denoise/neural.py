@@ -14,7 +14,7 @@ from ..steps import param, step
 from . import weights as weights_registry
 
 if TYPE_CHECKING:
-    import torch
+    from .networks.dncnn import DnCNN
 
 _Sigma = Annotated[
     float | None,
@@ -38,7 +38,7 @@ _Weights = Annotated[
 
 
 @lru_cache(maxsize=4)
-def _network(path: Path, sha256: str, name: str) -> torch.nn.Module:
+def _network(path: Path, sha256: str, name: str) -> DnCNN:
     """Load a network; kept for the next call, the SHA-256 in the key sees a file that changed."""
     from .networks import build_from
 

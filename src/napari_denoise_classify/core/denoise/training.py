@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._version import __version__
-from ..device import best_device
+from ..device import best_device, place
 from ..files import ImageFile, find_images, read_image, write_whole
 from ..fitting import fit_iter
 from ..images import FloatArray, PlaneImage
@@ -129,8 +129,10 @@ def _patches(planes: list[FloatArray], config: DenoiserTraining, epoch: int) -> 
             patch = np.rot90(patch, int(rng.integers(4)))
             clean[i] = patch[:, ::-1] if rng.random() < 0.5 else patch
         sigma = rng.uniform(*config.sigma, config.batch_size).astype(np.float32) / 255
-        noise = rng.standard_normal(clean.shape, dtype=np.float32) * sigma[:, None, None, None]
-        yield clean + noise, clean
+        noise: FloatArray = rng.standard_normal(clean.shape, dtype=np.float32)
+        noise *= sigma[:, None, None, None]
+        noise += clean
+        yield noise, clean
 
 
 def train_denoiser_iter(
@@ -178,7 +180,7 @@ def train_denoiser_iter(
         raise ValueError(f"patch={config.patch} is not allowed: no training image is that large. Give a smaller one.")
     torch.manual_seed(config.seed)
     device = best_device()
-    network = DnCNN(config.samples, config.depth, config.features).to(device, memory_format=torch.channels_last)
+    network = place(DnCNN(config.samples, config.depth, config.features), device)
     sigmas = _VALIDATION_SIGMAS if config.sigma[0] < config.sigma[1] else (config.sigma[0],)
     held_out = _validation_crops([p for group in validation.values() for p in group], config.seed)
 
