@@ -99,7 +99,9 @@ def read_image(path: str | Path) -> ImageFile:
             return ImageFile(array, "?" * (array.ndim - 2) + "YX", path)
         import imageio.v3 as iio
 
-        array = iio.imread(path)
+        array = iio.imread(path.read_bytes(), plugin="pillow")
+        if suffix in (".jpg", ".jpeg") and array.ndim == 3 and array.shape[-1] == 4:
+            raise ValueError("it is a CMYK picture for print: save it as RGB")
         if array.ndim == 3 and array.shape[-1] == 2:  # gray with alpha
             array = array[..., 0]
         return ImageFile(array, "YXS" if array.ndim == 3 else "YX", path)

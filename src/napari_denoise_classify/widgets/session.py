@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,8 +77,3 @@ class Session:
 
 
 session = Session()
-
-
-def watch(callback: Callable[[str], None]) -> None:
-    """Call back with the name of every classifier that is added, as long as the callback's owner lives."""
-    session.changed.connect(callback)

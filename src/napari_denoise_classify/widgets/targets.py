@@ -11,7 +11,7 @@ from magicgui.widgets import ComboBox, Container, FloatSpinBox, PushButton
 
 from .dock import layer_box, narrow
 from .layers import Source, add_objects, add_points, positions_in, take
-from .session import session, watch
+from .session import session
 
 if TYPE_CHECKING:
     import napari
@@ -126,7 +126,12 @@ class ClassifierFields:
         self.row.margins = (0, 0, 0, 0)
         form.append(self.row)
         self.load_button.clicked.connect(self._browse)
-        watch(self._on_new)
+        session.changed.connect(self._on_new)
+        # The panel may be closed long before the session ends.
+        self.choice.native.destroyed.connect(self._forget)
+
+    def _forget(self) -> None:
+        session.changed.disconnect(self._on_new, missing_ok=True)
 
     def _on_new(self, name: str) -> None:
         self.choice.reset_choices()

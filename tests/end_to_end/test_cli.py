@@ -1,0 +1,228 @@
+"""The command line, run in process on real files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import imageio.v3 as iio
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+import napari_denoise_classify as ndc
+from napari_denoise_classify.cli import app
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def crops(tmp_path, rng):
+    """Two classes, bright and dark squares, in a folder each, with a table that names groups."""
+    rows = []
+    for name, level in (("bright", 200), ("dark", 50)):
+        (tmp_path / "crops" / name).mkdir(parents=True)
+        for i in range(24):
+            image = np.clip(rng.normal(level, 25, (16, 16)), 0, 255).astype(np.uint8)
+            path = tmp_path / "crops" / name / f"{i}.png"
+            iio.imwrite(path, image)
+            rows.append({"path": f"crops/{name}/{i}.png", "class": name, "slide": f"slide {i % 6}"})
+    table = tmp_path / "crops.csv"
+    pd.DataFrame(rows).to_csv(table, index=False)
+    return table
+
+
+@pytest.fixture
+def model(crops, tmp_path):
+    path = tmp_path / "model.ndc"
+    run("train", crops, "-m", "cnn", "--input-size", 16, "--epochs", 4, "--group", "slide", "-o", path)
+    return path
+
+
+def test_denoise_keeps_axes_resolution_and_dtype_of_imagej(tmp_path, rng):
+    data = rng.integers(0, 4096, (2, 3, 24, 32), dtype=np.uint16)
+    source = tmp_path / "stack.tif"
+    tifffile.imwrite(
+        source, data, imagej=True, resolution=(4.0, 4.0), metadata={"axes": "TZYX", "spacing": 0.5, "unit": "um"}
+    )
+    run("denoise", source, "-m", "gaussian", "--kernel-size", 3, "-o", tmp_path / "out")
+    with tifffile.TiffFile(tmp_path / "out" / "stack_gaussian.tif") as tif:
+        assert tif.series[0].axes == "TZYX"
+        assert tif.imagej_metadata["spacing"] == 0.5
+        assert tif.imagej_metadata["unit"] == "um"
+        assert tif.pages[0].tags["XResolution"].value == (4, 1)
+        written = tif.asarray()
+    np.testing.assert_array_equal(written, ndc.denoise(data, "gaussian", axes="TZYX", kernel_size=3))
+
+
+def test_denoise_keeps_ome_pixel_size(tmp_path, rng):
+    data = rng.integers(0, 255, (3, 20, 20), dtype=np.uint8)
+    source = tmp_path / "a.ome.tif"
+    metadata = {"axes": "CYX", "PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.25}
+    tifffile.imwrite(source, data, ome=True, metadata=metadata)
+    run("denoise", source, "-m", "median", "-o", tmp_path / "out")
+    (written,) = (tmp_path / "out").iterdir()
+    with tifffile.TiffFile(written) as tif:
+        assert tif.series[0].axes == "CYX"
+        assert 'PhysicalSizeX="0.25"' in tif.ome_metadata
+
+
+def test_folder_glob_and_failures_are_reported_at_the_end(tmp_path, rng):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "c"):
+        iio.imwrite(folder / f"{name}.png", rng.integers(0, 255, (20, 20), dtype=np.uint8))
+    (folder / "b.png").write_bytes(b"not a picture")
+    output = run("denoise", folder, "-m", "median", "-o", tmp_path / "out", code=1)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a_median.png", "c_median.png"]
+    assert "1 of 3 files failed" in output
+    assert "b.png" in output
+    output = run("denoise", folder / "*.png", "-m", "median", "-o", tmp_path / "out", code=1)
+    assert "--overwrite" in output
+    run("denoise", folder / "[ac].png", "-m", "median", "-o", tmp_path / "out", "--overwrite")
+
+
+def test_mask_prints_the_fraction_and_writes_the_mask(tmp_path):
+    source = tmp_path / "flat.png"
+    iio.imwrite(source, np.full((224, 224), 255, np.uint8))
+    output = run("mask", source, "-m", "centre", "--save-mask", "-o", tmp_path)
+    assert "40.1%" in output
+    masked = iio.imread(tmp_path / "flat_centre.png")
+    np.testing.assert_array_equal(masked, iio.imread(tmp_path / "flat_centre_mask.png"))
+
+
+def test_recipe_file_and_its_conflicts(tmp_path, rng):
+    source = tmp_path / "a.png"
+    data = rng.integers(0, 255, (30, 30), dtype=np.uint8)
+    iio.imwrite(source, data)
+    recipe = ndc.Recipe([("gaussian", {"kernel_size": 7}), "centre"])
+    recipe.to_json(tmp_path / "recipe.json")
+    run("denoise", source, "--recipe", tmp_path / "recipe.json", "-o", tmp_path)
+    np.testing.assert_array_equal(iio.imread(tmp_path / "a_gaussian_centre.png"), recipe.apply(data))
+    output = run("denoise", source, "--recipe", tmp_path / "recipe.json", "--sigma", 3, code=1)
+    assert "--sigma does not go with --recipe" in " ".join(output.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("denoise", "{png}", "-m", "wrong"), "'wrong' is not a denoise step"),
+        (("denoise", "{png}", "-m", "gaussian", "--kernel-size", "4"), "odd whole number"),
+        (("denoise", "{png}", "-m", "median", "--sigma", "4"), "median has no parameter 'sigma'"),
+        (("denoise", "missing.tif"), "no such file"),
+        (("denoise", "{png}", "--intensity-range", "5,1"), "intensity_range"),
+        (("classify", "{png}", "--model", "{png}"), "is not a classifier"),
+        (("train", "nowhere"), "neither a folder nor"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_an_exit_code(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    png = tmp_path / "a.png"
+    iio.imwrite(png, np.zeros((20, 20), np.uint8))
+    output = run(*(a.format(png=png) for a in arguments), code=1)
+    assert words in " ".join(output.split())
+    assert "Traceback" not in output
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png"]
+
+
+def test_train_prints_figures_and_saves_a_model(model, crops, tmp_path):
+    clf = ndc.load_classifier(model)
+    assert clf.classes == ("bright", "dark")
+    assert clf.training["evaluation"]["macro_f1"] > 0.9
+    assert clf.training["groups"] is not None
+    output = run("train", crops, "-m", "knn", "-o", model, code=1)
+    assert "exists already" in output
+    output = run("train", crops, "-m", "knn", "-o", tmp_path / "knn.ndc")
+    assert "macro-F1 1.000" in output
+    assert "No groups given" in output
+
+
+def test_classify_points_objects_and_whole_images(model, tmp_path):
+    image = np.full((64, 64), 50, np.uint8)
+    image[8:24, 8:24] = 200
+    labels = np.zeros((64, 64), np.uint16)
+    labels[8:24, 8:24], labels[40:56, 40:56] = 1, 2
+    iio.imwrite(tmp_path / "field.png", image)
+    tifffile.imwrite(tmp_path / "labels.tif", labels)
+    pd.DataFrame({"y": [15.5, 47.5], "x": [15.5, 47.5]}).to_csv(tmp_path / "points.csv", index=False)
+    for name, extra in (("points", tmp_path / "points.csv"), ("labels", tmp_path / "labels.tif")):
+        out = tmp_path / name
+        run("classify", tmp_path / "field.png", "--model", model, f"--{name}", extra, "-o", out)
+        table = pd.read_csv(out / "field_classes.csv")
+        assert table["class"].tolist() == ["bright", "dark"]
+        assert (out / "field_classes.png").exists()
+    run("classify", tmp_path / "field.png", "--model", model, "-o", tmp_path / "whole")
+    assert len(pd.read_csv(tmp_path / "whole" / "field_classes.csv")) == 1
+
+
+def test_explain_writes_heat_contours_and_record(model, tmp_path):
+    image = np.full((32, 32), 50, np.uint8)
+    image[8:24, 8:24] = 200
+    iio.imwrite(tmp_path / "field.png", image)
+    run("explain", tmp_path / "field.png", "--model", model, "-o", tmp_path / "out", "--target", "bright")
+    heat = tifffile.imread(tmp_path / "out" / "field_heat.tif")
+    assert heat.shape == (32, 32)
+    assert heat.dtype == np.float32
+    record = json.loads((tmp_path / "out" / "field_record.json").read_text())
+    assert record["classifier"]["sha256"] == ndc.load_classifier(model).sha256
+    assert record["explanation"]["target"] == "bright"
+    output = run("explain", tmp_path / "field.png", "--model", model, "--target", "nobody", code=1)
+    assert "the classes are bright, dark" in " ".join(output.split())
+
+
+def test_steps_lists_everything():
+    output = run("steps")
+    listed = json.loads(run("steps", "--json"))
+    assert [item["id"] for item in listed] == [s.id for s in ndc.steps()]
+    for item in listed:
+        assert item["id"] in output
+        for parameter in item["parameters"]:
+            assert parameter["name"] in output
+
+
+def test_train_denoiser_resumes_and_its_weights_load(tmp_path, rng):
+    folder = tmp_path / "clean"
+    folder.mkdir()
+    for i in range(3):
+        iio.imwrite(folder / f"{i}.png", rng.integers(0, 255, (48, 48), dtype=np.uint8))
+    weights = tmp_path / "mine.safetensors"
+    arguments = ("train-denoiser", folder, "-o", weights, "--steps-per-epoch", 2, "--depth", 3, "--patch", 16)
+    run(*arguments, "--epochs", 2, "--batch-size", 2)
+    record = json.loads(weights.with_suffix(".json").read_text())
+    assert record["training"]["epochs_done"] == 2
+    out = ndc.denoise(np.zeros((20, 20), np.uint8), "dncnn", weights=str(weights))
+    assert out.shape == (20, 20)
+
+
+def test_demo_writes_figure_table_and_model(tmp_path):
+    output = run("demo", "-o", tmp_path)
+    table = pd.read_csv(tmp_path / "demo.csv", index_col=0)
+    assert table.loc["clean", "macro_f1"] > 0.9
+    assert table.loc["DnCNN", "macro_f1"] >= table.loc["noisy", "macro_f1"]
+    assert iio.imread(tmp_path / "demo.png").shape[1] > 1500
+    assert ndc.load_classifier(tmp_path / "demo_model.ndc").classes == ("DAB-negative", "DAB-positive")
+    assert "demo.png" in output
+
+
+def test_program_runs_as_a_process_and_errors_have_no_traceback():
+    program = [sys.executable, "-c", "from napari_denoise_classify.cli import main; main()"]
+    good = subprocess.run([*program, "steps"], capture_output=True, text=True, check=True)
+    assert "dncnn" in good.stdout
+    bad = subprocess.run([*program, "denoise", "/nowhere/*.tif"], capture_output=True, text=True, check=False)
+    assert bad.returncode == 1
+    assert "Traceback" not in bad.stderr
+    assert "no such file" in bad.stderr

@@ -1,0 +1,179 @@
+"""The panels Denoise and Mask on every kind of layer."""
+
+from __future__ import annotations
+
+import dask.array
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+
+import napari_denoise_classify as ndc
+from napari_denoise_classify.widgets.layers import METADATA_KEY
+
+GEOMETRY = {
+    "scale": (2.0, 0.5, 0.25),
+    "translate": (3.0, 4.0, 5.0),
+    "rotate": 20.0,
+    "shear": [0.1, 0.0, 0.0],
+    "units": ("s", "um", "um"),
+    "axis_labels": ("t", "y", "x"),
+    "affine": np.array([[1, 0, 0, 2], [0, 0.9, 0.1, 3], [0, -0.1, 0.9, 4], [0, 0, 0, 1.0]]),
+}
+
+
+def test_result_lies_and_looks_like_its_source(open_dock, wait):
+    viewer, dock = open_dock("Denoise")
+    rotation = {key: value for key, value in GEOMETRY.items() if key != "rotate"}
+    data = np.random.default_rng(0).integers(100, 4000, (3, 40, 50), dtype=np.uint16)
+    source = viewer.add_image(data, name="cells", colormap="green", contrast_limits=(150, 3000), gamma=0.8, **rotation)
+    dock.method.choice.value = "gaussian"
+    dock.run_button.native.click()
+    wait(dock)
+    result = viewer.layers[-1]
+    assert isinstance(result, Image)
+    assert result.name == "cells gaussian"
+    assert result.data.dtype == np.uint16
+    assert result.data.shape == data.shape
+    for name in ("scale", "translate", "shear"):
+        np.testing.assert_allclose(getattr(result, name), getattr(source, name))
+    np.testing.assert_allclose(result.rotate, source.rotate)
+    np.testing.assert_allclose(result.affine.affine_matrix, source.affine.affine_matrix)
+    assert result.units == source.units
+    assert result.axis_labels == source.axis_labels
+    assert result.colormap.name == "green"
+    assert tuple(result.contrast_limits) == (150, 3000)
+    assert result.gamma == 0.8
+    np.testing.assert_array_equal(result.data, ndc.denoise(data, "gaussian", axes="TYX"))
+
+
+def test_record_and_copied_code_give_the_same_pixels(open_dock, wait, gray, qapp):
+    viewer, dock = open_dock("Denoise")
+    viewer.add_image(gray, name="a 'quoted' name")
+    dock.method.choice.value = "median"
+    dock.run_button.native.click()
+    wait(dock)
+    result = viewer.layers[-1]
+    record = result.metadata[METADATA_KEY]
+    assert record["package_version"] == ndc.__version__
+    np.testing.assert_array_equal(ndc.Recipe.from_dict(record["recipe"]).apply(gray), result.data)
+    viewer.layers.selection.active = result
+    dock.copy_button.native.click()
+    scope = {"viewer": viewer}
+    exec(qapp.clipboard().text(), scope)
+    np.testing.assert_array_equal(scope["result"], result.data)
+
+
+@pytest.mark.parametrize("kind", ["rgb", "rgba", "dask", "multiscale", "float", "bool", "4d"])
+def test_every_kind_of_layer(open_dock, wait, kind):
+    viewer, dock = open_dock("Denoise")
+    rng = np.random.default_rng(0)
+    data = {
+        "rgb": rng.integers(0, 256, (32, 40, 3), dtype=np.uint8),
+        "rgba": rng.integers(0, 256, (32, 40, 4), dtype=np.uint8),
+        "dask": dask.array.from_array(rng.integers(0, 4096, (2, 32, 40), dtype=np.uint16), chunks=(1, 16, 16)),
+        "float": rng.normal(0, 5, (32, 40)).astype(np.float32),
+        "bool": rng.random((32, 40)) > 0.5,
+        "4d": rng.integers(0, 256, (2, 3, 32, 40), dtype=np.uint8),
+    }
+    if kind == "multiscale":
+        full = rng.integers(0, 256, (64, 64), dtype=np.uint8)
+        viewer.add_image([full, full[::2, ::2]], multiscale=True, name="source")
+        expected = full
+    else:
+        viewer.add_image(data[kind], rgb=kind.startswith("rgb"), name="source")
+        expected = np.asarray(data[kind])
+    dock.method.choice.value = "median"
+    dock.run_button.native.click()
+    wait(dock)
+    result = viewer.layers[-1]
+    assert result.name == "source median"
+    want = ndc.denoise(expected, "median", rgb=kind.startswith("rgb"))
+    np.testing.assert_array_equal(np.asarray(result.data), want)
+    if kind == "rgba":
+        np.testing.assert_array_equal(np.asarray(result.data)[..., 3], expected[..., 3])
+
+
+def test_mask_tells_what_it_kept_and_adds_the_mask(open_dock, wait):
+    viewer, dock = open_dock("Mask")
+    viewer.add_image(np.full((224, 224), 9, np.uint8), name="flat")
+    dock.add_mask.value = True
+    dock.run_button.native.click()
+    wait(dock)
+    masked, mask = viewer.layers["flat centre"], viewer.layers["flat centre mask"]
+    assert isinstance(mask, Labels)
+    np.testing.assert_array_equal(masked.data, 9 * mask.data)
+    assert "40.1%" in dock.status.value
+    assert masked.metadata[METADATA_KEY]["kept"] == pytest.approx(0.401, abs=5e-4)
+
+
+def test_cancel_stops_and_leaves_nothing(open_dock, wait, qtbot):
+    viewer, dock = open_dock("Denoise")
+    viewer.add_image(np.random.default_rng(0).integers(0, 256, (40, 512, 512), dtype=np.uint8), name="stack")
+    dock.method.choice.value = "dncnn"
+    dock.run_button.native.click()
+    qtbot.waitUntil(lambda: "tile" in dock.status.value, timeout=60_000)
+    dock.cancel_button.native.click()
+    wait(dock, 20_000)
+    assert [layer.name for layer in viewer.layers] == ["stack"]
+    assert dock.status.value == "Cancelled."
+    assert dock.run_button.enabled
+    assert not dock.bar.visible
+
+
+def test_viewer_stays_responsive_and_a_second_run_is_refused(open_dock, wait, qtbot, errors):
+    viewer, dock = open_dock("Denoise")
+    viewer.add_image(np.zeros((4, 256, 256), np.uint8), name="stack")
+    dock.method.choice.value = "dncnn"
+    dock.run_button.native.click()
+    assert not dock.run_button.enabled
+    dock._on_run()
+    assert "under way" in errors[0]
+    dock.cancel_button.native.click()
+    wait(dock)
+
+
+def test_deleting_the_source_during_a_run_keeps_the_result(open_dock, wait, gray):
+    viewer, dock = open_dock("Denoise")
+    source = viewer.add_image(gray, name="gone", scale=(3, 3))
+    dock.method.choice.value = "gaussian"
+    dock.run_button.native.click()
+    viewer.layers.remove(source)
+    wait(dock)
+    assert [layer.name for layer in viewer.layers] == ["gone gaussian"]
+    np.testing.assert_allclose(viewer.layers[0].scale, (3, 3))
+
+
+def test_running_twice_makes_two_layers(open_dock, wait, gray):
+    viewer, dock = open_dock("Denoise")
+    source = viewer.add_image(gray, name="cells")
+    dock.method.choice.value = "gaussian"
+    for _ in range(2):
+        dock.image.value = source
+        dock.run_button.native.click()
+        wait(dock)
+    assert [layer.name for layer in viewer.layers] == ["cells", "cells gaussian", "cells gaussian [1]"]
+
+
+def test_bad_input_is_one_sentence(open_dock, wait, errors):
+    viewer, dock = open_dock("Denoise")
+    dock.run_button.native.click()
+    assert errors[-1].startswith("There is no image")
+    data = np.ones((16, 16), np.float32)
+    data[3, 3] = np.nan
+    viewer.add_image(data, name="bad", contrast_limits=(0, 1))
+    dock.method.choice.value = "gaussian"
+    dock.run_button.native.click()
+    wait(dock)
+    assert "NaN" in errors[-1]
+    assert len(viewer.layers) == 1
+
+
+def test_axis_labels_name_the_channels(open_dock, wait):
+    viewer, dock = open_dock("Denoise")
+    data = np.stack([np.full((32, 32), 10, np.uint16), np.full((32, 32), 60000, np.uint16)])
+    data[:, ::2] //= 2
+    viewer.add_image(data, axis_labels=("channel", "y", "x"), name="two")
+    dock.method.choice.value = "dncnn"
+    dock.run_button.native.click()
+    wait(dock)
+    assert "axes='CYX'" in viewer.layers[-1].metadata[METADATA_KEY]["python"]
