@@ -13,6 +13,7 @@ from .files import ImageFile, write_like, write_whole
 from .images import resolve_axes
 
 if TYPE_CHECKING:
+    from .recipe import Processed
     from .workflow import Classified
 
 
@@ -76,19 +77,42 @@ def save_result(
     paths = result_paths(folder, stem, result)
     check_absent(list(paths.values()), overwrite)
     axes = resolve_axes(source.data.shape, source.axes)
-    write_like(paths["image"], np.asarray(result.image), source)
     gray = axes.replace("S", "")
-    if "mask" in paths:
-        write_like(paths["mask"], np.asarray(result.mask), source, gray)
+    _write_common(paths, source, result.image, result.mask, result.record)
     if result.heat is not None:
         write_like(paths["heat"], result.heat, source, gray)
         contours = contour_table(result)
         write_whole(paths["contours"], lambda p: contours.to_csv(p, index=False))
     write_whole(paths["table"], lambda p: result.table.to_csv(p, index=False))
     save(result_figure(source.data, axes, False, result, classes), paths["figure"])
-    record = json.dumps(result.record, indent=2, ensure_ascii=False) + "\n"
-    write_whole(paths["record"], lambda p: p.write_text(record, encoding="utf-8"))
     return paths
+
+
+def save_processed(
+    folder: str | Path,
+    stem: str,
+    source: ImageFile,
+    processed: Processed,
+    record: dict[str, Any],
+    *,
+    overwrite: bool = False,
+) -> dict[str, Path]:
+    """Write what a recipe made of an image, its mask and the record; see `save_result`."""
+    names = {"image": "processed.tif", "record": "record.json"}
+    if processed.mask is not None:
+        names["mask"] = "mask.tif"
+    paths = {key: Path(folder) / f"{stem}_{name}" for key, name in names.items()}
+    check_absent(list(paths.values()), overwrite)
+    _write_common(paths, source, processed.image, processed.mask, record)
+    return paths
+
+
+def _write_common(paths: dict[str, Path], source: ImageFile, image: Any, mask: Any, record: dict[str, Any]) -> None:
+    write_like(paths["image"], np.asarray(image), source)
+    if "mask" in paths:
+        write_like(paths["mask"], np.asarray(mask), source, source.axes.replace("S", ""))
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    write_whole(paths["record"], lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def contour_table(result: Classified) -> Any:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from magicgui.widgets import CheckBox, PushButton
 from napari.utils.notifications import show_error, show_info
 
-from ..core.recipe import Recipe
+from ..core.files import ImageFile
+from ..core.recipe import Processed, Recipe
+from ..core.results import save_processed, save_result
 from .dock import Dock
 from .explain import ExplainFields, add_explanation
 from .layers import add_image_like
@@ -17,9 +20,12 @@ from .parameters import StepFields
 from .process import recipe_code
 from .session import session
 from .targets import ClassifierFields, Target, TargetFields, classify_code, show_classes
+from .workers import USER_ERRORS
 
 if TYPE_CHECKING:
     import napari
+
+    from ..core.workflow import Classified
 
 
 class WorkflowDock(Dock):
@@ -39,7 +45,7 @@ class WorkflowDock(Dock):
         self.explain = ExplainFields(self.form, self.classifier, nothing="None")
         self.save_button = PushButton(text="Save results…", name="save_results", enabled=False)
         self.insert(self.index(self.copy_button), self.save_button)
-        self._last: tuple[Target, Any, tuple[str, ...]] | None = None
+        self._save: Callable[[Path], dict[str, Path]] | None = None
         self.classifier.choice.changed.connect(self._on_classifier)
         self.as_trained.changed.connect(self._on_classifier)
         self.save_button.clicked.connect(self._on_save)
@@ -90,7 +96,7 @@ class WorkflowDock(Dock):
             **options,
         )
 
-        def done(result: Any) -> None:
+        def done(result: Classified) -> None:
             record = {**result.record, "source": target.source.name, "python": code}
             title = (classifier.recipe if recipe is None else recipe).title
             if title != "raw":
@@ -100,7 +106,7 @@ class WorkflowDock(Dock):
             text = show_classes(self.viewer, target, result, classifier.classes, record)
             if not result.record["recipe_matches_training"]:
                 text += "\nNote: prepared otherwise than the training images were."
-            self._last = (target, result, classifier.classes)
+            self._save = lambda folder: save_result(folder, *_file(target), result, classifier.classes)
             self.save_button.enabled = True
             self.say(text)
 
@@ -111,10 +117,10 @@ class WorkflowDock(Dock):
         self.code = recipe_code(target.source, recipe)
         record = {**recipe.record(target.source.image.samples), "source": target.source.name, "python": self.code}
 
-        def done(result: Any) -> None:
+        def done(result: Processed) -> None:
             layer = add_image_like(self.viewer, target.source, result.image, recipe.title, record)
-            self._last = None
-            self.save_button.enabled = False
+            self._save = lambda folder: save_processed(folder, *_file(target), result, record)
+            self.save_button.enabled = True
             kept = "" if result.mask is None else f" The mask kept {result.kept:.1%} of the pixels."
             self.say(f"Added {layer.name}.{kept} Choose a classifier to classify and explain.")
 
@@ -129,24 +135,23 @@ class WorkflowDock(Dock):
 
     def save(self, folder: Path) -> None:
         """Write everything that the last run found into a folder; nothing is replaced."""
-        from ..core.files import ImageFile
-        from ..core.results import save_result
-
-        if self._last is None:
+        if self._save is None:
             show_error("There are no results to save yet: press Run first.")
             return
-        target, result, classes = self._last
-        image = target.source.image
-        pixels = target.source.transform["scale"]
-        # Pixels per unit, where the layer has a scale: what a TIFF keeps of it.
-        resolution = (1 / float(pixels[-2]), 1 / float(pixels[-1]))
-        stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in target.source.name)
         try:
-            data = np.asarray(image.unwrap(image.data))
-            file = ImageFile(data, image.axes, Path(stem), resolution)
-            written = save_result(folder, stem, file, result, classes)
-        except (ValueError, OSError) as error:
+            written = self._save(folder)
+        except USER_ERRORS as error:
             show_error(str(error))
             return
         show_info(f"Saved {len(written)} files in {folder}.")
         self.say(f"Saved {len(written)} files in {folder}.")
+
+
+def _file(target: Target) -> tuple[str, ImageFile]:
+    """Return the stem of the files' names, and the image as if it came from a file."""
+    image = target.source.image
+    scale = target.source.transform["scale"]
+    # Pixels per unit, where the layer has a scale: what a TIFF keeps of it.
+    resolution = (1 / float(scale[-2]), 1 / float(scale[-1]))
+    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in target.source.name)
+    return stem, ImageFile(np.asarray(image.unwrap(image.data)), image.axes, Path(stem), resolution)

@@ -113,7 +113,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
     """Residual network trained from scratch with early stopping.
 
     Samples are a sequence of float32 images (Y, X, S) in 0..1, of any size; classes are balanced in the loss;
-    training images are flipped, turned by right angles and varied in brightness.
+    training images are flipped, turned by right angles and varied in brightness and colour.
 
     Parameters
     ----------
@@ -214,8 +214,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             for image in x:
                 turned = np.rot90(image, int(rng.integers(4)))
                 image[:] = turned[:, ::-1] if rng.random() < 0.5 else turned
-            x *= rng.uniform(0.9, 1.1, (len(x), 1, 1, 1)).astype(np.float32)
-            x += rng.uniform(-0.05, 0.05, (len(x), 1, 1, 1)).astype(np.float32)
+            # Each sample by itself: stains and illumination vary between slides.
+            x *= rng.uniform(0.9, 1.1, (len(x), 1, 1, x.shape[-1])).astype(np.float32)
+            x += rng.uniform(-0.05, 0.05, (len(x), 1, 1, x.shape[-1])).astype(np.float32)
             yield self._tensor(x, device), chosen
 
     def _batches(

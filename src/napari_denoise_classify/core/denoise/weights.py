@@ -154,6 +154,7 @@ def locate(entry: Weights) -> Path:
         return path
     import pooch
 
+    pooch.get_logger().setLevel("WARNING")  # who asked for a download need not be told of it on the screen
     try:
         found = pooch.retrieve(
             entry.url,
