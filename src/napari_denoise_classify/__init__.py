@@ -13,8 +13,10 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .core.api import denoise, mask
-    from .core.classify.bundle import Classifier, example_classifier, load_classifier, train_classifier
+    from .core.classify.bundle import Classifier
     from .core.classify.datasets import Crops, load_crops
+    from .core.classify.storage import example_classifier, load_classifier
+    from .core.classify.training import train_classifier
     from .core.explain.attribution import explain
     from .core.explain.contours import critical_area
     from .core.recipe import Recipe
@@ -29,13 +31,13 @@ _WHERE = {
     "classify": "core.workflow",
     "critical_area": "core.explain.contours",
     "denoise": "core.api",
-    "example_classifier": "core.classify.bundle",
+    "example_classifier": "core.classify.storage",
     "explain": "core.explain.attribution",
-    "load_classifier": "core.classify.bundle",
+    "load_classifier": "core.classify.storage",
     "load_crops": "core.classify.datasets",
     "mask": "core.api",
     "steps": "core.steps",
-    "train_classifier": "core.classify.bundle",
+    "train_classifier": "core.classify.training",
 }
 
 __all__ = [

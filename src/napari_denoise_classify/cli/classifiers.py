@@ -56,8 +56,8 @@ def train(
     """Train a classifier on labelled crops, and say how good it is on crops held out."""
 
     def work() -> None:
-        from ..core.classify.bundle import train_classifier_iter
         from ..core.classify.datasets import load_crops
+        from ..core.classify.training import train_classifier_iter
 
         spec, checked = chosen("classifier", method, parameters)
         check_new([output], overwrite)
@@ -135,7 +135,7 @@ def run_classifier(
 
 
 def _load(model: Path, recipe: Path | None) -> tuple[Classifier, Recipe | None]:
-    from ..core.classify.bundle import load_classifier
+    from ..core.classify.storage import load_classifier
 
     return load_classifier(model), Recipe.from_json(recipe) if recipe else None
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .classify.bundle import Classifier, train_classifier_iter
+from .classify.bundle import Classifier
 from .classify.datasets import Crops
+from .classify.training import train_classifier_iter
 from .explain.attribution import explain_iter
 from .explain.contours import critical_area
 from .figures import class_colours, show, show_classes, show_heat

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -43,6 +46,23 @@ def place(network: N, device: torch.device) -> N:
 
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
     return network
+
+
+def load_triton() -> None:
+    """Load Triton, where PyTorch has it, with its own LLVM.
+
+    Creating an optimiser imports Triton. Where a viewer's software OpenGL has loaded another LLVM before, the two
+    clash and the process dies, unless Triton's library looks for its symbols in itself first.
+    """
+    if not hasattr(os, "RTLD_DEEPBIND"):
+        return
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
+    try:
+        with suppress(ImportError):
+            import_module("triton._C.libtriton")
+    finally:
+        sys.setdlopenflags(flags)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

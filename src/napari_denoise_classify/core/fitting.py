@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .device import load_triton
 from .progress import Progress, Steps
 
 if TYPE_CHECKING:
@@ -88,19 +89,29 @@ def fit_iter(
     """
     import torch
 
+    load_triton()
     optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    total_steps = max(epochs * steps_per_epoch, 11)  # one-cycle with a tenth of 10 steps divides by zero
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, learning_rate, total_steps=epochs * steps_per_epoch, pct_start=0.1, final_div_factor=100
+        optimiser, learning_rate, total_steps=total_steps, pct_start=0.1, final_div_factor=100
     )
     fit = Fit()
     best = copy.deepcopy(network.state_dict())
     start = 0
     if checkpoint is not None and checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(saved["network"])
-        optimiser.load_state_dict(saved["optimiser"])
-        schedule.load_state_dict(saved["schedule"])
-        best, fit, start = saved["best"], Fit(**saved["fit"]), saved["epoch"]
+        try:
+            saved = torch.load(checkpoint, weights_only=True)
+            if saved["total_steps"] != total_steps:
+                raise ValueError("it is of a training of another length")
+            network.load_state_dict(saved["network"])
+            optimiser.load_state_dict(saved["optimiser"])
+            schedule.load_state_dict(saved["schedule"])
+            best, fit, start = saved["best"], Fit(**saved["fit"]), saved["epoch"]
+        except Exception as error:  # torch's errors for damaged files have no common base
+            raise ValueError(
+                f"{checkpoint} cannot be taken up: it is damaged, or of a training with other settings. "
+                "Delete it to start anew, or give the settings of then."
+            ) from error
     for epoch in range(start, epochs):
         if fit.stopped_early:
             break
@@ -135,6 +146,7 @@ def fit_iter(
                 "best": best,
                 "fit": asdict(fit),
                 "epoch": epoch + 1,
+                "total_steps": total_steps,
             }
             write_whole(checkpoint, lambda path, state=state: torch.save(state, path))  # type: ignore[misc]
         message = f"epoch {epoch + 1} of {epochs}, loss {entry['loss']:.4g}, score {entry['score']:.4g}"

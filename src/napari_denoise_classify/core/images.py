@@ -263,7 +263,10 @@ class PlaneImage:
             if key in found:
                 low, high = min(low, found[key][0]), max(high, found[key][1])
             found[key] = (low, high)
-        settled = {key: (low, high if high > low else low + 1.0) for key, (low, high) in found.items()}
+        # A constant image still needs a scale; the largest numbers have no neighbour at a distance of 1.
+        settled = {
+            k: (low, high if high > low else low + max(1.0, abs(low) * 1e-6)) for k, (low, high) in found.items()
+        }
         return {index: settled[self._pool(index, how)] for index in self.indices()}
 
     def _pool(self, index: Index, how: Pooling) -> Index:
@@ -336,7 +339,7 @@ class PlaneImage:
 
     def unwrap(self, data: Any) -> Any:
         """Put an array in canonical order back into the order of the axes that were given."""
-        return data.transpose(np.argsort(self._order(self.axes)))
+        return data.transpose(tuple(np.argsort(self._order(self.axes)).tolist()))
 
 
 def _wide(dtype: npt.DTypeLike) -> type[np.floating[Any]]:

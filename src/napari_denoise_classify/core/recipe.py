@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from .._version import __version__
 from .images import FloatArray, Index, IntensityRange, PlaneImage, check_intensity_range
 from .progress import Progress, Steps, run, within
 from .steps import StepSpec, get_step
+
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 FORMAT = "napari-denoise-classify/recipe"
 VERSION = 1
@@ -220,7 +222,7 @@ class Recipe:
 
     def to_python(self, axes: str | None = None, rgb: bool = False, intensity_range: Any = None) -> str:
         """Return Python code that applies this recipe to an array named ``image``."""
-        how = check_intensity_range(intensity_range or self.intensity_range)
+        how = self._range(intensity_range)
         lines = [f"    ({s.id!r}, {dict(s.parameters)!r})," for s in self.steps]
         arguments = [f"axes={axes!r}"] if axes else (["rgb=True"] if rgb else [])
         head = "recipe = ndc.Recipe(["
@@ -236,6 +238,9 @@ class Recipe:
                 f"result = recipe.apply({call})",
             ]
         )
+
+    def _range(self, other: Any) -> IntensityRange:
+        return self.intensity_range if other is None else check_intensity_range(other)
 
     # --- applying -------------------------------------------------------------------------------------------------
 
@@ -264,7 +269,7 @@ class Recipe:
             For empty images, NaN or infinite pixels, and axes that do not fit.
         """
         source = PlaneImage.wrap(image, axes, rgb)
-        how = check_intensity_range(intensity_range or self.intensity_range)
+        how = self._range(intensity_range)
         if source.lazy:
             return self._apply_lazily(source, how)
         return run(self.apply_iter(source, intensity_range=how)).image
@@ -282,32 +287,36 @@ class Recipe:
             As for `apply`.
         """
         source = image if isinstance(image, PlaneImage) else PlaneImage.wrap(image, axes, rgb)
-        how = check_intensity_range(intensity_range or self.intensity_range)
+        how = self._range(intensity_range)
         yield Progress(0.0, "reading the image")
         ranges = source.ranges(how)
         chunks = list(source.chunks())
         out = source.empty_like()
         mask = np.empty((*source.lead_shape, *source.plane_shape), bool) if self.masks else None
         for i, indices in enumerate(chunks):
-            planes, kept = yield from within(
+            planes, kept, shown = yield from within(
                 self._process(source.planes(indices, ranges), _zeros(indices, ranges)),
                 i / len(chunks),
                 (i + 1) / len(chunks),
             )
-            for index, plane in zip(indices, source.restore(planes, indices, ranges), strict=True):
-                out[index] = plane
-            if mask is not None:
-                for index, plane in zip(indices, kept, strict=True):
-                    mask[index] = plane
+            for k, plane in enumerate(self._restore(source, planes, shown, indices, ranges)):
+                out[indices[k]] = plane
+                if mask is not None:
+                    mask[indices[k]] = kept[k]
         fraction = 1.0
         if mask is not None:
             fraction = float(mask.mean())
             mask = PlaneImage(mask, source.axes.replace("S", "")).unwrap(mask)
         return Processed(source.unwrap(out), mask, fraction)
 
-    def _process(self, planes: FloatArray, zeros: FloatArray) -> Steps[tuple[FloatArray, npt.NDArray[np.bool_]]]:
-        """Run the steps on planes ``(N, Y, X, S)``; ``zeros`` is what intensity 0 maps to in each of them."""
+    def _process(self, planes: FloatArray, zeros: FloatArray) -> Steps[tuple[FloatArray, BoolArray, BoolArray]]:
+        """Run the steps on planes ``(N, Y, X, S)``.
+
+        ``zeros`` is what intensity 0 maps to in each plane. Returns the planes, what all masks together kept, and what
+        the masks after the last denoising step kept: outside of that, pixels are 0.
+        """
         kept = np.ones(planes.shape[:3], bool)
+        shown = kept.copy()
         for i, s in enumerate(self.steps):
             spec = s.spec
             yield Progress(i / len(self.steps), spec.title)
@@ -316,10 +325,32 @@ class Recipe:
                 result = yield from within(result, i / len(self.steps), (i + 1) / len(self.steps), spec.title)
             if spec.kind == "mask":
                 kept &= result
+                shown &= result
                 planes = np.where(result[..., None], planes, zeros[:, None, None, None])
-            else:
+            elif result is not planes:
                 planes = result
-        return planes, kept
+                shown = np.ones(planes.shape[:3], bool)
+        return planes, kept, shown
+
+    def _restore(
+        self,
+        source: PlaneImage,
+        planes: FloatArray,
+        shown: BoolArray,
+        indices: list[Index],
+        ranges: dict[Index, tuple[float, float]],
+    ) -> npt.NDArray[Any]:
+        """Turn planes back into the image's dtype, with masked pixels exactly 0.
+
+        Without denoising the source's own pixels are kept: not every 32-bit number survives as a float32.
+        """
+        if all(s.spec.kind == "mask" or s.id == "none" for s in self.steps):
+            restored = np.stack([source.raw_plane(index) for index in indices])
+        else:
+            restored = source.restore(planes, indices, ranges)
+        colour = restored[..., :3] if source.rgb else restored
+        colour[~shown] = 0
+        return restored
 
     def _apply_lazily(self, source: PlaneImage, how: IntensityRange) -> Any:
         ranges = source.ranges(how)
@@ -333,8 +364,8 @@ class Recipe:
             part = PlaneImage(values, source.axes)
             here = {(0,) * n_lead: ranges[index]}
             (only,) = here
-            planes, _ = run(self._process(part.planes([only], here), _zeros([only], here)))
-            return part.restore(planes, [only], here).reshape(values.shape)
+            planes, _, shown = run(self._process(part.planes([only], here), _zeros([only], here)))
+            return self._restore(part, planes, shown, [only], here).reshape(values.shape)
 
         return source.unwrap(data.map_blocks(block, dtype=data.dtype, meta=np.empty((0,) * data.ndim, data.dtype)))
 

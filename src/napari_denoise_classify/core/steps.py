@@ -108,7 +108,7 @@ class Parameter:
         words = {bool: "true or false", int: "whole number", float: "number", str: "text"}[self.type]
         if self.type in (int, float):
             words = f"an odd {words}" if self.odd else f"a {words}"
-            low, high = (f"{v:g}" if v is not None else None for v in (self.minimum, self.maximum))
+            low, high = (f"{v:.10g}" if v is not None else None for v in (self.minimum, self.maximum))
             if low is not None and high is not None:
                 words += f" from {low} to {high}"
             elif low is not None:
@@ -164,7 +164,7 @@ class StepSpec:
             Naming the parameter, what was given and what is allowed.
         """
         try:
-            return self.model(**parameters).model_dump()
+            return self.model.model_validate({str(name): value for name, value in parameters.items()}).model_dump()
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])

@@ -197,7 +197,7 @@ def _train_iter(
     load: Any, method: str, parameters: dict[str, Any], recipe: Recipe, fraction: float, seed: int
 ) -> Steps[Any]:
     """Load samples, train on a part, evaluate on the rest."""
-    from ..core.classify.bundle import train_classifier_iter
+    from ..core.classify.training import train_classifier_iter
 
     yield Progress(0.0, "reading samples")
     crops = load()

@@ -41,7 +41,7 @@ class Session:
     def get(self, name: str) -> Classifier:
         """Return a classifier; the example is read when it is first asked for."""
         if name == EXAMPLE and name not in self._classifiers:
-            from ..core.classify.bundle import example_classifier, load_classifier
+            from ..core.classify.storage import example_classifier, load_classifier
 
             self._classifiers[name] = load_classifier(example_classifier())
         return self._classifiers[name]
@@ -59,7 +59,7 @@ class Session:
         ValueError
             If it cannot be read.
         """
-        from ..core.classify.bundle import load_classifier
+        from ..core.classify.storage import load_classifier
 
         return self.add(Path(path).stem, load_classifier(path), Path(path))
 

@@ -40,9 +40,11 @@ class Crops:
     names: list[str]
 
     def __post_init__(self) -> None:
+        for name in ("labels", "groups", "names"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.images):
+                raise ValueError(f"There are {len(self.images)} images but {len(values)} {name}.")
         check_images(self.images, self.names)
-        if len(self.labels) != len(self.images):
-            raise ValueError(f"There are {len(self.images)} images but {len(self.labels)} labels.")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -191,7 +193,7 @@ def _list_folder(folder: Path, group: str | None) -> tuple[list[Path], list[str]
     except re.error as error:
         raise ValueError(f"group={group!r} is not a regular expression: {error}.") from None
     matches = [pattern.search(p.name) for p in paths]
-    found = [m[1] for m in matches if m is not None and pattern.groups]
+    found = [m[1] for m in matches if m is not None and pattern.groups and m[1] is not None]
     if len(found) < len(paths):
         raise ValueError(f"group={group!r} finds no group in the names of {len(paths) - len(found)} files.")
     return paths, [p.parent.name for p in paths], found
@@ -201,16 +203,18 @@ def _list_table(table: Path, group: str | None) -> tuple[list[Path], list[str], 
     import pandas as pd
 
     try:
-        frame = pd.read_csv(table, sep="\t" if table.suffix.lower() == ".tsv" else ",", dtype=str)
+        # A class may be called NA, None or null: only an empty cell is missing.
+        separator = "\t" if table.suffix.lower() == ".tsv" else ","
+        frame = pd.read_csv(table, sep=separator, dtype=str, keep_default_na=False, na_values=[""])
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{table} cannot be read as a table: {error}.") from None
-    wanted = ["path", "class", *([group] if group else [])]
+    column = group or ("group" if "group" in frame.columns else None)
+    wanted = ["path", "class", *([column] if column else [])]
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
         raise ValueError(f"{table} has no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}.")
     if frame[wanted].isna().any().any():
         row = int(np.flatnonzero(frame[wanted].isna().any(axis=1))[0])
         raise ValueError(f"{table}: row {row + 2} lacks a value in {', '.join(wanted)}.")
-    column = group or ("group" if "group" in frame.columns else None)
     paths = [table.parent / p for p in frame["path"]]
     return paths, frame["class"].tolist(), None if column is None else frame[column].tolist()

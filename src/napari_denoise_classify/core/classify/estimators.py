@@ -90,6 +90,8 @@ class BalancedKNN(KNeighborsClassifier):  # type: ignore[misc]
 
     def fit(self, X: FloatArray, y: npt.ArrayLike) -> BalancedKNN:
         """Fit, and weigh the classes."""
+        if self.n_neighbors > len(X):
+            raise ValueError(f"knn: neighbours={self.n_neighbors} is not allowed; there are {len(X)} training crops.")
         super().fit(X, y)
         self.class_weight_ = compute_class_weight("balanced", classes=self.classes_, y=np.asarray(y))
         return self

@@ -133,6 +133,6 @@ def knn(
     return Pipeline(
         [
             ("pixels", PixelFeatures(input_size)),
-            ("classify", BalancedKNN(n_neighbors=neighbours, weights="distance", n_jobs=-1)),
+            ("classify", BalancedKNN(n_neighbors=neighbours, weights="distance", algorithm="brute", n_jobs=-1)),
         ]
     )

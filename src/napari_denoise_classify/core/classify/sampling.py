@@ -38,7 +38,8 @@ def crop_around(source: PlaneImage, centres: npt.NDArray[np.floating[Any]], size
     n_lead = len(source.lead_shape)
     if centres.ndim != 2 or centres.shape[1] != n_lead + 2:
         raise ValueError(f"Positions need {n_lead + 2} coordinates each; these have shape {centres.shape}.")
-    rounded = np.rint(centres).astype(int)
+    # NaN and infinity are nowhere in the image either.
+    rounded = np.rint(np.where(np.isfinite(centres), centres, -1)).astype(int)
     limits = np.array((*source.lead_shape, *source.plane_shape))
     outside = ((rounded < 0) | (rounded >= limits)).any(axis=1)
     if outside.any():
@@ -93,6 +94,8 @@ def object_centres(labels: Any) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.fl
     from skimage.measure import regionprops_table
 
     source = PlaneImage.wrap(labels)
+    if source.data.dtype.kind not in "ui":
+        raise ValueError(f"A label image holds whole numbers, one for each object; this one is {source.data.dtype}.")
     best: dict[int, tuple[float, Index, float, float]] = {}
     for index in source.indices():
         plane = np.asarray(source.raw_plane(index))

@@ -35,7 +35,7 @@ def holdout(y: npt.ArrayLike, groups: npt.ArrayLike | None, fraction: float, see
     ValueError
         If a class would be missing on one side.
     """
-    from sklearn.model_selection import GroupShuffleSplit, StratifiedShuffleSplit
+    from sklearn.model_selection import GroupShuffleSplit
 
     classes, codes = np.unique(np.asarray(y), return_inverse=True)
     if not 0 < fraction < 1:
@@ -43,19 +43,22 @@ def holdout(y: npt.ArrayLike, groups: npt.ArrayLike | None, fraction: float, see
     counts = np.bincount(codes)
     if counts.min() < 2:
         raise ValueError(
-            f"The class {classes[counts.argmin()]!r} has one sample: a split needs at least 2 of each class."
+            f"The class {str(classes[counts.argmin()])!r} has one sample: a split needs at least 2 of each class."
         )
     if groups is None:
-        # At least one of each class on both sides.
-        size = int(np.clip(round(fraction * len(codes)), len(classes), len(codes) - len(classes)))
-        splitter = StratifiedShuffleSplit(1, test_size=size, random_state=seed)
-        first, second = next(splitter.split(codes, codes))
-        return np.sort(first), np.sort(second)
+        rng = np.random.default_rng(seed)
+        second_mask = np.zeros(len(codes), bool)
+        for k, count in enumerate(counts):  # at least one of each class on both sides
+            size = int(np.clip(round(fraction * count), 1, count - 1))
+            second_mask[rng.permutation(np.flatnonzero(codes == k))[:size]] = True
+        return np.flatnonzero(~second_mask), np.flatnonzero(second_mask)
     groups = np.asarray(groups)
-    if len(np.unique(groups)) < 2:
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:
         raise ValueError("All samples are of one group: a split by group needs at least 2 groups.")
+    size = int(np.clip(round(fraction * n_groups), 1, n_groups - 1))
     best: tuple[float, Any, Any] | None = None
-    for first, second in GroupShuffleSplit(_DRAWS, test_size=fraction, random_state=seed).split(codes, groups=groups):
+    for first, second in GroupShuffleSplit(_DRAWS, test_size=size, random_state=seed).split(codes, groups=groups):
         shares = np.bincount(codes[second], minlength=len(classes)) / counts
         if shares.min() == 0 or shares.max() == 1:
             continue

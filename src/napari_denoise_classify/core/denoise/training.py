@@ -66,9 +66,14 @@ class DenoiserTraining:
         low, high = self.sigma
         if not 0 <= low <= high <= 255:
             raise ValueError(f"sigma={self.sigma} is not allowed: give two numbers with 0 ≤ low ≤ high ≤ 255.")
-        for name in ("epochs", "steps_per_epoch", "batch_size", "patch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is not allowed: give a whole number of at least 1.")
+        least = {"depth": 3, "features": 1, "epochs": 1, "steps_per_epoch": 1, "batch_size": 1, "patch": 1}
+        for name, minimum in least.items():
+            if getattr(self, name) < minimum:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} is not allowed: give a whole number of at least {minimum}."
+                )
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"learning_rate={self.learning_rate} is not allowed: give a number above 0.")
 
 
 def load_clean(paths: Sequence[str | Path], samples: int) -> dict[str, list[FloatArray]]:

@@ -60,10 +60,10 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
     expected = {f"model.{2 * i}.{part}" for i in range(depth) for part in ("weight", "bias")}
     if depth < 3 or set(shapes) != expected:
         return None
-    features, samples = shapes["model.0.weight"][0], shapes["model.0.weight"][1:2]
-    if samples not in ((1,), (3,)):
+    features, samples = shapes["model.0.weight"][:1], shapes["model.0.weight"][1:2]
+    if samples not in ((1,), (3,)) or features < (1,):
         return None
-    template = DnCNN(samples[0], depth, features).state_dict()
+    template = DnCNN(samples[0], depth, features[0]).state_dict()
     if any(tuple(tensor.shape) != shapes[key] for key, tensor in template.items()):
         return None
-    return {"samples": samples[0], "depth": depth, "features": features}
+    return {"samples": samples[0], "depth": depth, "features": features[0]}

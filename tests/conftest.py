@@ -1,0 +1,100 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from napari_denoise_classify import Classifier, Crops, train_classifier
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# Results to the last digit are the CPU's; name another device in the environment to test that one.
+os.environ.setdefault("NAPARI_DENOISE_CLASSIFY_DEVICE", "cpu")
+
+# The fixtures that property tests use here do not change from one example to the next.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    max_examples=40,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("suite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes more than a few seconds (leave out with -m 'not slow')")
+
+
+def _shared(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"The shared {name} (../shared/{name} beside the repository) are not here.")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images; tests that need it are skipped without it."""
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    """The folder of published checkpoints; tests that need it are skipped without it."""
+    return _shared("weights")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for downloaded weights."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("NAPARI_DENOISE_CLASSIFY_CACHE", str(folder))
+    return folder
+
+
+def _make_crops(samples: int = 1, n: int = 24, side: int = 16, seed: int = 0, dtype: str = "uint8") -> Crops:
+    """Draw noise ("empty"), half of it with a bright square in one of the corners ("spot"), from six fields."""
+    rng = np.random.default_rng(seed)
+    top = np.iinfo(dtype).max
+    images, labels, groups = [], [], []
+    for i in range(2 * n):
+        image = rng.uniform(0.1, 0.4, (side, side, samples))
+        if i % 2:
+            y, x = (corner * side // 2 for corner in divmod(i // 2 % 4, 2))
+            image[y : y + side // 2, x : x + side // 2] += 0.5
+        image = np.rint(image * top).astype(dtype)
+        images.append(image if samples == 3 else image[..., 0])
+        labels.append("spot" if i % 2 else "empty")
+        groups.append(f"field {i // 8 % 6}")
+    return Crops(images, np.array(labels), np.array(groups), [f"crop {i}" for i in range(2 * n)])
+
+
+@pytest.fixture(scope="session")
+def make_crops() -> Callable[..., Crops]:
+    """Call with ``samples``, ``n`` per class, ``side``, ``seed``, ``dtype`` for crops of two classes in groups."""
+    return _make_crops
+
+
+@pytest.fixture(scope="session")
+def crops() -> Crops:
+    """Gray crops of two classes that can be told apart, in groups."""
+    return _make_crops()
+
+
+@pytest.fixture(scope="session")
+def cnn(crops: Crops) -> Classifier:
+    """A small CNN that was trained on `crops` for a moment."""
+    return train_classifier(crops, "cnn", input_size=16, epochs=3, batch_size=8, learning_rate=0.01)
+
+
+@pytest.fixture(scope="session")
+def forest(crops: Crops) -> Classifier:
+    """A small random forest that was trained on `crops`."""
+    return train_classifier(crops, "random_forest", trees=10)

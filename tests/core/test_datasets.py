@@ -1,0 +1,204 @@
+"""Labelled crops from folders and tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+
+from napari_denoise_classify import Crops, load_crops
+
+GRAY = np.arange(64, dtype=np.uint8).reshape(8, 8)
+RGB = np.stack([GRAY, GRAY.T, GRAY], -1)
+
+
+def write(path: Path, image: np.ndarray = GRAY) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    iio.imwrite(path, image)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("round/p1_a.png", "round/p2_b.png", "long/p1_c.tif", "long/p2_d.png"):
+        write(tmp_path / "cells" / name)
+    (tmp_path / "cells" / "round" / "notes.txt").touch()
+    return tmp_path / "cells"
+
+
+@pytest.fixture
+def table(folder: Path) -> Path:
+    path = folder / "cells.csv"
+    path.write_text(
+        "path,class,patient\nround/p1_a.png,round,p1\nround/p2_b.png,round,p2\nlong/p1_c.tif,long,p1\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_a_folder_for_each_class(folder: Path) -> None:
+    crops = load_crops(folder)
+    assert len(crops) == 4
+    assert crops.counts == {"long": 2, "round": 2}
+    assert crops.groups is None
+    assert [Path(name).name for name in crops.names] == ["p1_c.tif", "p2_d.png", "p1_a.png", "p2_b.png"]
+    for image in crops.images:
+        np.testing.assert_array_equal(image, GRAY)
+
+
+def test_groups_from_file_names(folder: Path) -> None:
+    crops = load_crops(folder, group=r"^(p\d)_")
+    assert crops.groups is not None
+    assert crops.groups.tolist() == ["p1", "p2", "p1", "p2"]
+    assert repr(crops) == "<Crops: 4 images, long 2, round 2, 2 groups>"
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        ("(", "is not a regular expression"),
+        ("(p9)", "finds no group in the names of 4 files"),
+        ("p1", "finds no group in the names of 4 files"),
+        ("(p1)?", "finds no group in the names of 2 files"),
+    ],
+)
+def test_bad_patterns(folder: Path, group: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        load_crops(folder, group)
+
+
+def test_a_table(table: Path) -> None:
+    crops = load_crops(table, group="patient")
+    assert crops.labels.tolist() == ["round", "round", "long"]
+    assert crops.groups is not None
+    assert crops.groups.tolist() == ["p1", "p2", "p1"]
+    assert load_crops(table).groups is None
+
+
+def test_the_column_group_is_used_by_itself(table: Path) -> None:
+    table.write_text(table.read_text().replace("patient", "group"))
+    assert load_crops(table).groups is not None
+    tabs = table.with_suffix(".tsv")
+    tabs.write_text(table.read_text().replace(",", "\t"))
+    assert load_crops(tabs).labels.tolist() == ["round", "round", "long"]
+
+
+@pytest.mark.parametrize("label", ["NA", "None", "null", "nan", "007", "1.50"])
+def test_class_names_are_texts(table: Path, label: str) -> None:
+    table.write_text(f"path,class\nround/p1_a.png,{label}\nlong/p2_d.png,b\n")
+    assert load_crops(table).labels.tolist() == [label, "b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "cannot be read as a table"),
+        ("file,class\na.png,b\n", "no column 'path'"),
+        ("path,kind\na.png,b\n", "no column 'class'"),
+        ("path,class\nround/p1_a.png,\n", "row 2 lacks a value"),
+        ("path,class,group\nround/p1_a.png,a,g\nround/p2_b.png,b,\n", "row 3 lacks a value"),
+        ("path,class\nround/none.png,b\n", r"none\.png: there is no such file"),
+        ("path,class\n", "no images"),
+        ('path,class\n"a,b\n', "cannot be read as a table"),
+    ],
+)
+def test_bad_tables(table: Path, content: str, words: str) -> None:
+    table.write_text(content)
+    with pytest.raises(ValueError, match=words):
+        load_crops(table)
+
+
+def test_a_group_column_that_is_not_there(table: Path) -> None:
+    with pytest.raises(ValueError, match="no column 'slide'; it has path, class, patient"):
+        load_crops(table, group="slide")
+
+
+def test_tables_that_are_no_text(table: Path) -> None:
+    table.write_bytes(b"\xff\xfe\x00\x01" * 20)
+    with pytest.raises(ValueError, match="cannot be read as a table"):
+        load_crops(table)
+
+
+@pytest.mark.parametrize("name", ["none", "none.csv", "cells.txt"])
+def test_neither_folder_nor_table(tmp_path: Path, name: str) -> None:
+    (tmp_path / "cells.txt").touch()
+    with pytest.raises(ValueError, match="neither a folder nor a"):
+        load_crops(tmp_path / name)
+
+
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    write(tmp_path / "loose.png")
+    with pytest.raises(ValueError, match="no images in subfolders"):
+        load_crops(tmp_path)
+
+
+def test_damaged_images_are_named(folder: Path) -> None:
+    path = folder / "long" / "broken.png"
+    path.write_bytes((folder / "round" / "p1_a.png").read_bytes()[:40])
+    with pytest.raises(ValueError, match=r"broken\.png: this file cannot be read"):
+        load_crops(folder)
+
+
+@pytest.mark.parametrize("image", [RGB, GRAY.astype(np.uint16)], ids=["RGB", "uint16"])
+def test_mixed_kinds_are_named(folder: Path, image: np.ndarray) -> None:
+    write(folder / "round" / "z.png", image)
+    with pytest.raises(ValueError, match=r"z\.png is .*: all crops must be of one kind"):
+        load_crops(folder)
+
+
+def test_stacks_are_no_crops(folder: Path) -> None:
+    tifffile.imwrite(folder / "round" / "stack.tif", np.zeros((5, 8, 8), np.uint8))
+    with pytest.raises(ValueError, match=r"stack\.tif has shape .* a crop is one plane"):
+        load_crops(folder)
+
+
+def test_alpha_is_dropped(tmp_path: Path) -> None:
+    for label in "ab":
+        write(tmp_path / label / "it.png", np.dstack([RGB, GRAY]))
+    np.testing.assert_array_equal(load_crops(tmp_path).images[0], RGB)
+
+
+# --- Crops ----------------------------------------------------------------------------------------------------------
+
+
+def test_subsets(crops: Crops) -> None:
+    some = crops.subset([3, 0])
+    assert some.names == ["crop 3", "crop 0"]
+    assert some.labels.tolist() == [crops.labels[3], crops.labels[0]]
+    spots = crops.subset(crops.labels == "spot")
+    assert spots.classes == ("spot",)
+    assert len(spots) == crops.counts["spot"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"images": [], "labels": np.array([], str), "names": []}, "no images"),
+        ({"labels": np.array(["a"])}, "2 images but 1 labels"),
+        ({"groups": np.array(["g"])}, "2 images but 1 groups"),
+        ({"names": ["a"]}, "2 images but 1 names"),
+        ({"images": [GRAY, RGB]}, "b is RGB uint8, but a is gray uint8"),
+        ({"images": [GRAY, np.zeros((0, 4), np.uint8)]}, "b has shape .*not empty"),
+        ({"images": [GRAY, np.zeros((2, 4, 4, 3), np.uint8)]}, "b has shape"),
+        ({"images": [GRAY[0], GRAY[0]]}, "a has shape"),
+    ],
+)
+def test_bad_crops(fields: dict[str, Any], words: str) -> None:
+    good = {"images": [GRAY, GRAY], "labels": np.array(["x", "y"]), "groups": None, "names": ["a", "b"]}
+    with pytest.raises(ValueError, match=words):
+        Crops(**{**good, **fields})
+
+
+def test_real_crops(shared_data: Path) -> None:
+    crops = load_crops(shared_data / "cells_crc" / "crops.csv", group="image")
+    assert crops.counts == dict.fromkeys(("epithelial", "fibroblast", "inflammatory", "others"), 700)
+    assert {image.shape for image in crops.images} == {(32, 32, 3)}
+    train, test = crops.split(seed=0)
+    assert train.groups is not None
+    assert test.groups is not None
+    assert not set(train.groups) & set(test.groups)
+    assert len(test) / len(crops) == pytest.approx(0.25, abs=0.05)

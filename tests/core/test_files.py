@@ -1,0 +1,231 @@
+"""Image files: axes and pixel sizes come back, damaged files are refused, and files appear whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tifffile
+
+from napari_denoise_classify.core.files import ImageFile, find_images, read_image, write_like, write_whole
+
+SHAPES = {"T": 2, "C": 3, "Z": 4, "Y": 11, "X": 13, "S": 3, "?": 5}
+
+
+def draw(axes: str, dtype: str = "uint8") -> np.ndarray:
+    shape = tuple(SHAPES[letter] for letter in axes)
+    return np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 200, shape).astype(dtype)
+
+
+def source(axes: str, **fields: Any) -> ImageFile:
+    return ImageFile(np.empty(0), axes, Path("source.tif"), **fields)
+
+
+# --- round trips ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axes", ["YX", "YXS", "ZYX", "TYX", "CYX", "?YX", "TZYX", "TCZYX", "ZYXS", "TZCYX"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32", "float64"])
+def test_tiff_round_trip(tmp_path: Path, axes: str, dtype: str) -> None:
+    data = draw(axes, dtype)
+    path = write_like(tmp_path / "it.tif", data, source(axes, resolution=(2.5, 4.0), unit="centimeter"))
+    back = read_image(path)
+    np.testing.assert_array_equal(back.data, data)
+    assert back.data.dtype == data.dtype
+    assert back.axes == axes
+    assert back.resolution == pytest.approx((2.5, 4.0))
+    assert back.unit == "centimeter"
+
+
+@pytest.mark.parametrize("axes", ["YX", "ZYX", "TYX", "CYX", "TZCYX", "YXS"])
+def test_imagej_files_stay_imagej_files(tmp_path: Path, axes: str) -> None:
+    meta = {"axes": axes, "unit": "um", "spacing": 0.5, "finterval": 3.0}
+    tifffile.imwrite(tmp_path / "in.tif", draw(axes), imagej=True, resolution=(4.0, 2.5), metadata=meta)
+    original = read_image(tmp_path / "in.tif")
+    assert original.axes == axes
+    assert original.unit == "um"
+    back = read_image(write_like(tmp_path / "out.tif", original.data, original))
+    np.testing.assert_array_equal(back.data, original.data)
+    assert (back.axes, back.resolution, back.unit) == (original.axes, original.resolution, original.unit)
+    with tifffile.TiffFile(tmp_path / "out.tif") as tif:
+        assert tif.is_imagej
+        assert tif.imagej_metadata["spacing"] == 0.5
+        assert tif.imagej_metadata["finterval"] == 3.0
+
+
+@pytest.mark.parametrize("axes", ["YX", "ZYX", "TCZYX", "YXS"])
+def test_ome_files_stay_ome_files(tmp_path: Path, axes: str) -> None:
+    sizes = {"PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm"}
+    tifffile.imwrite(tmp_path / "in.ome.tif", draw(axes), ome=True, metadata={"axes": axes, **sizes})
+    original = read_image(tmp_path / "in.ome.tif")
+    back = read_image(write_like(tmp_path / "out.ome.tif", original.data, original))
+    np.testing.assert_array_equal(back.data, original.data)
+    assert back.axes == original.axes == axes
+    assert back.metadata["ome"] == original.metadata["ome"] == sizes
+
+
+@pytest.mark.parametrize("axes", ["SYX", "ZSYX"])
+def test_planar_colour_is_read_with_its_axes(tmp_path: Path, axes: str) -> None:
+    tifffile.imwrite(tmp_path / "it.tif", draw(axes), photometric="rgb", planarconfig="separate")
+    back = read_image(tmp_path / "it.tif")
+    np.testing.assert_array_equal(back.data, draw(axes))
+    assert back.axes.replace("?", "Z") == axes
+    again = read_image(write_like(tmp_path / "again.tif", back.data, back))
+    np.testing.assert_array_equal(again.data, back.data)
+    assert again.axes == back.axes
+
+
+def test_large_images_are_tiled_and_come_back(tmp_path: Path) -> None:
+    data = np.tile(np.arange(2100, dtype=np.uint16), (30, 1))
+    path = write_like(tmp_path / "it.tif", data, source("YX"))
+    np.testing.assert_array_equal(read_image(path).data, data)
+    assert path.stat().st_size < data.nbytes / 2
+
+
+@pytest.mark.parametrize(("axes", "dtype"), [("YX", "uint8"), ("YX", "uint16"), ("YXS", "uint8")])
+def test_png_round_trip(tmp_path: Path, axes: str, dtype: str) -> None:
+    data = draw(axes, dtype) * (200 if dtype == "uint16" else 1)
+    back = read_image(write_like(tmp_path / "it.png", data, source(axes)))
+    np.testing.assert_array_equal(back.data, data)
+    assert (back.data.dtype, back.axes) == (data.dtype, axes)
+
+
+def test_npy_round_trip(tmp_path: Path) -> None:
+    data = draw("TZYX", "float32")
+    back = read_image(write_like(tmp_path / "it.npy", data, source("TZYX")))
+    np.testing.assert_array_equal(back.data, data)
+    assert back.axes == "??YX"
+
+
+def test_masks_are_written_as_0_and_255(tmp_path: Path) -> None:
+    mask = draw("ZYX", "bool")
+    back = read_image(write_like(tmp_path / "mask.tif", mask, source("ZYXS"), axes="ZYX"))
+    np.testing.assert_array_equal(back.data, mask * np.uint8(255))
+    assert back.axes == "ZYX"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_alpha_is_read(tmp_path: Path, suffix: str) -> None:
+    rgba = np.random.default_rng(0).integers(0, 256, (5, 6, 4), np.uint8)
+    iio.imwrite(tmp_path / f"it{suffix}", rgba)
+    back = read_image(tmp_path / f"it{suffix}")
+    np.testing.assert_array_equal(back.data, rgba)
+    assert back.axes == "YXS"
+
+
+def test_gray_with_alpha_is_gray(tmp_path: Path) -> None:
+    from PIL import Image
+
+    data = draw("YX")
+    Image.merge("LA", [Image.fromarray(data), Image.new("L", data.shape[::-1], 255)]).save(tmp_path / "it.png")
+    back = read_image(tmp_path / "it.png")
+    np.testing.assert_array_equal(back.data, data)
+    assert back.axes == "YX"
+
+
+# --- real files -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "axes", "shape"),
+    [
+        ("stacks/C1-MAX_mitosis_TYX.tif", "TYX", (51, 196, 171)),
+        ("stacks/pollen_ZYX.tif", "ZYX", (32, 256, 256)),
+        ("histology_wsi/cmu_small_region.svs", "YXS", (2967, 2220, 3)),
+        ("collagen/TACS-3a.jpg", None, None),
+    ],
+)
+def test_real_files(shared_data: Path, name: str, axes: str | None, shape: tuple[int, ...] | None) -> None:
+    image = read_image(shared_data / name)
+    assert image.data.ndim == len(image.axes)
+    assert image.data.std() > 0
+    if shape is not None:
+        assert image.data.shape == shape
+        assert image.axes.replace("?", axes[0] if axes else "") == axes
+
+
+# --- bad files ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".jpg", ".bmp", ".npy"])
+@pytest.mark.parametrize("keep", [0.0, 0.001, 0.5, 0.9])
+def test_truncated_files(tmp_path: Path, suffix: str, keep: float) -> None:
+    data = np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8)
+    path = tmp_path / f"it{suffix}"
+    np.save(path, data) if suffix == ".npy" else iio.imwrite(path, data)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(ValueError, match=rf"it\{suffix}: this file cannot be read as an image"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".svs", ".png", ".jpg", ".bmp", ".npy"])
+def test_foreign_files(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"it{suffix}"
+    path.write_bytes(b"This is no image. " * 100)
+    with pytest.raises(ValueError, match=rf"it\{suffix}: this file cannot be read as an image"):
+        read_image(path)
+
+
+def test_arrays_with_objects_are_not_unpickled(tmp_path: Path) -> None:
+    np.save(tmp_path / "it.npy", np.array([{"a": 1}, None], object), allow_pickle=True)
+    with pytest.raises(ValueError, match="cannot be read as an image"):
+        read_image(tmp_path / "it.npy")
+
+
+@pytest.mark.parametrize(("name", "words"), [("none.png", "no such file"), ("it.txt", "this kind of file is not read")])
+def test_files_that_are_not_images(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "it.txt").write_text("text")
+    with pytest.raises(ValueError, match=words):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "axes", "dtype"),
+    [("it.png", "ZYX", "uint8"), ("it.png", "YX", "float32"), ("it.jpg", "YX", "uint8"), ("it", "YX", "uint8")],
+)
+def test_formats_that_cannot_hold_it(tmp_path: Path, name: str, axes: str, dtype: str) -> None:
+    with pytest.raises(ValueError, match=r"\.tif"):
+        write_like(tmp_path / name, draw(axes, dtype), source(axes))
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- finding and writing --------------------------------------------------------------------------------------------
+
+
+def test_folders_and_globs(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("b.png", "a.TIF", "notes.txt", "sub/c.png"):
+        (tmp_path / name).touch()
+    assert [p.name for p in find_images([tmp_path])] == ["a.TIF", "b.png"]
+    assert [p.name for p in find_images([tmp_path / "**" / "*.png"])] == ["b.png", "c.png"]
+    assert [p.name for p in find_images([tmp_path / "b.png", tmp_path])] == ["b.png", "a.TIF"]
+    with pytest.raises(ValueError, match=r"\*\.jpg: there is no such file"):
+        find_images([tmp_path, tmp_path / "*.jpg"])
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "it.txt"
+    path.write_text("old")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_whole_write_replaces_the_file_with_usual_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "it.txt"
+    write_whole(path, lambda temporary: temporary.write_text("one"))
+    write_whole(path, lambda temporary: temporary.write_text("two"))
+    (tmp_path / "other.txt").touch()
+    assert path.read_text() == "two"
+    assert list(path.parent.iterdir()) == [path]
+    assert path.stat().st_mode == (tmp_path / "other.txt").stat().st_mode

@@ -1,0 +1,136 @@
+"""Tiles: every pixel once, the same result, and what happens when memory is full."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_denoise_classify.core.denoise.networks.dncnn import DnCNN
+from napari_denoise_classify.core.inference import plan_tiles, predict_iter
+from napari_denoise_classify.core.progress import run
+
+sides = st.integers(1, 90)
+
+
+def network(depth: int, samples: int, seed: int = 0) -> DnCNN:
+    """A DnCNN that does something: a new one is the identity."""
+    torch.manual_seed(seed)
+    made = DnCNN(samples, depth, features=6).eval()
+    torch.nn.init.normal_(made.model[-1].weight, std=0.1)
+    return made
+
+
+def whole(net: DnCNN, planes: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        return net(torch.from_numpy(planes).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+
+
+@given(sides, sides, st.integers(1, 40), st.integers(0, 20))
+def test_tiles_cover_every_pixel_once(height: int, width: int, tile: int, halo: int) -> None:
+    seen = np.zeros((height, width), int)
+    for t in plan_tiles(height, width, tile, halo):
+        seen[t.inner] += 1
+        rows, columns = t.inner
+        assert rows.stop - rows.start <= tile
+        assert columns.stop - columns.start <= tile
+    assert (seen == 1).all()
+
+
+@given(sides, sides, st.integers(1, 40), st.integers(0, 20))
+def test_outer_parts_are_inner_ones_and_the_halo(height: int, width: int, tile: int, halo: int) -> None:
+    image = np.arange(height * width).reshape(height, width)
+    for t in plan_tiles(height, width, tile, halo):
+        assert image[t.outer].shape == t.shape
+        np.testing.assert_array_equal(image[t.outer][t.crop], image[t.inner])
+        for inner, outer, length in zip(t.inner, t.outer, (height, width), strict=True):
+            assert outer.start == max(0, inner.start - halo)
+            assert outer.stop == min(length, inner.stop + halo)
+
+
+@given(sides, st.integers(1, 40))
+def test_tiles_are_even(length: int, tile: int) -> None:
+    heights = {t.inner[0].stop - t.inner[0].start for t in plan_tiles(length, 1, tile, 0)}
+    assert max(heights) - min(heights) <= 1
+
+
+@pytest.mark.parametrize(("tile", "halo"), [(0, 0), (-1, 0), (4, -1)])
+def test_bad_tiles(tile: int, halo: int) -> None:
+    with pytest.raises(ValueError, match=f"tile={tile}, halo={halo} is not allowed"):
+        plan_tiles(10, 10, tile, halo)
+
+
+@settings(max_examples=20)
+@given(
+    n=st.integers(1, 3),
+    height=sides,
+    width=sides,
+    samples=st.sampled_from([1, 3]),
+    depth=st.integers(3, 6),
+    tile=st.integers(8, 40),
+    extra=st.integers(0, 5),
+)
+def test_tiles_change_nothing(n: int, height: int, width: int, samples: int, depth: int, tile: int, extra: int) -> None:
+    net = network(depth, samples)
+    planes = np.random.default_rng(0).random((n, height, width, samples), np.float32)
+    out = run(predict_iter(net, planes, net.halo + extra, tile=tile))
+    np.testing.assert_allclose(out, whole(net, planes), atol=1e-5)
+
+
+def test_a_halo_below_the_receptive_radius_would_show() -> None:
+    net = network(6, 1)
+    planes = np.random.default_rng(0).random((1, 60, 60, 1), np.float32)
+    out = run(predict_iter(net, planes, 0, tile=20))
+    assert np.abs(out - whole(net, planes)).max() > 1e-3
+
+
+def test_strided_planes_give_the_same() -> None:
+    net = network(4, 3)
+    planes = np.random.default_rng(0).random((3, 2, 30, 41), np.float32).transpose(1, 3, 2, 0)
+    out = run(predict_iter(net, planes, net.halo, tile=16))
+    np.testing.assert_allclose(out, whole(net, np.ascontiguousarray(planes)), atol=1e-5)
+
+
+def test_progress_counts_tiles() -> None:
+    seen: list[float] = []
+    planes = np.zeros((2, 40, 40, 1), np.float32)
+    run(predict_iter(network(3, 1), planes, 3, tile=20), lambda p: seen.append(p.fraction))
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+
+
+@pytest.mark.parametrize("limit", [900, 8000])
+def test_smaller_batches_and_tiles_where_memory_is_full(limit: int) -> None:
+    net = network(4, 1)
+    planes = np.random.default_rng(0).random((5, 100, 90, 1), np.float32)
+    largest = 0
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        nonlocal largest
+        if x.numel() > limit * 10:
+            raise torch.OutOfMemoryError("out of memory")
+        largest = max(largest, x.numel())
+        return net(x)
+
+    out = run(predict_iter(net, planes, net.halo, tile=128, forward=forward))
+    np.testing.assert_allclose(out, whole(net, planes), atol=1e-5)
+    assert 0 < largest <= limit * 10
+
+
+def test_memory_that_never_suffices_is_reported() -> None:
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        raise MemoryError
+
+    planes = np.zeros((1, 100, 100, 1), np.float32)
+    with pytest.raises(MemoryError, match="not enough memory"):
+        run(predict_iter(network(3, 1), planes, 3, forward=forward))
+
+
+def test_other_errors_are_not_swallowed() -> None:
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        run(predict_iter(network(3, 1), np.zeros((1, 9, 9, 1), np.float32), 3, forward=forward))
