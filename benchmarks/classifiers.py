@@ -35,7 +35,8 @@ def main() -> None:
             command += ["--group", options.group] if options.group else []
             command += ["--input-size", options.cnn_input_size] if method == "cnn" else []
             start = time.perf_counter()
-            process = os.posix_spawn(sys.executable, command, os.environ)
+            quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+            process = os.posix_spawn(sys.executable, command, os.environ, file_actions=quiet)
             _, status, usage = os.wait4(process, 0)
             seconds = time.perf_counter() - start
             if status:

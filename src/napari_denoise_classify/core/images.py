@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
+from .progress import Progress, Steps, run
+
 Index: TypeAlias = tuple[int, ...]
 Pooling: TypeAlias = Literal["image", "stack", "plane"]
 IntensityRange: TypeAlias = Pooling | tuple[float, float]
@@ -250,6 +252,10 @@ class PlaneImage:
         ValueError
             For NaN or infinite pixels.
         """
+        return run(self.ranges_iter(how))
+
+    def ranges_iter(self, how: IntensityRange) -> Steps[dict[Index, tuple[float, float]]]:
+        """As `ranges`, with progress: every plane has to be read."""
         if isinstance(how, tuple):
             return dict.fromkeys(self.indices(), how)
         if self.data.dtype == np.uint8:
@@ -257,7 +263,9 @@ class PlaneImage:
         if self.data.dtype == bool:
             return dict.fromkeys(self.indices(), (0.0, 1.0))
         found: dict[Index, tuple[float, float]] = {}
-        for index in self.indices():
+        total = int(np.prod(self.lead_shape, dtype=np.int64))
+        for k, index in enumerate(self.indices()):
+            yield Progress(k / total, "finding the intensity range")
             low, high = _extremes(self.raw_plane(index)[..., : 3 if self.rgb else None])
             key = self._pool(index, how)
             if key in found:
@@ -265,7 +273,7 @@ class PlaneImage:
             found[key] = (low, high)
         # A constant image still needs a scale; the largest numbers have no neighbour at a distance of 1.
         settled = {
-            k: (low, high if high > low else low + max(1.0, abs(low) * 1e-6)) for k, (low, high) in found.items()
+            key: (low, high if high > low else low + max(1.0, abs(low) * 1e-6)) for key, (low, high) in found.items()
         }
         return {index: settled[self._pool(index, how)] for index in self.indices()}
 

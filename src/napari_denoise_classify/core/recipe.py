@@ -25,6 +25,7 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 FORMAT = "napari-denoise-classify/recipe"
 VERSION = 1
+_READING = 0.05  # the part of a run that finding the intensity range counts for
 
 
 class Processed(NamedTuple):
@@ -289,15 +290,15 @@ class Recipe:
         source = image if isinstance(image, PlaneImage) else PlaneImage.wrap(image, axes, rgb)
         how = self._range(intensity_range)
         yield Progress(0.0, "reading the image")
-        ranges = source.ranges(how)
+        ranges = yield from within(source.ranges_iter(how), 0.0, _READING)
         chunks = list(source.chunks())
         out = source.empty_like()
         mask = np.empty((*source.lead_shape, *source.plane_shape), bool) if self.masks else None
         for i, indices in enumerate(chunks):
             planes, kept, shown = yield from within(
                 self._process(source.planes(indices, ranges), _zeros(indices, ranges)),
-                i / len(chunks),
-                (i + 1) / len(chunks),
+                _READING + (1 - _READING) * i / len(chunks),
+                _READING + (1 - _READING) * (i + 1) / len(chunks),
             )
             for k, plane in enumerate(self._restore(source, planes, shown, indices, ranges)):
                 out[indices[k]] = plane
