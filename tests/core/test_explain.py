@@ -102,7 +102,7 @@ def test_the_heat_lies_where_the_classes_differ(make_crops: Callable[..., Crops]
     ("image", "options", "words"),
     [
         (np.zeros((16, 16), np.uint8), {"target": "middle"}, "target='middle' is not allowed; the classes are empty"),
-        (np.zeros((16, 16), np.uint8), {"method": "guess"}, "'guess' is not a explain step|'guess' is not an explain"),
+        (np.zeros((16, 16), np.uint8), {"method": "guess"}, "'guess' is not an explain step|'guess' is not an explain"),
         (np.zeros((16, 16, 3), np.uint8), {}, "trained on gray images, and these are RGB"),
         (np.zeros((2, 16, 16), np.uint8), {}, "must be gray"),
         (np.zeros((0, 16), np.uint8), {}, "not empty"),

@@ -82,7 +82,7 @@ def test_cancel_between_any_two_steps(example, nuclei):
         ({"centres": np.array([[1.0, 600.0]])}, "outside the image"),
         ({"centres": np.array([[1.0, 2.0, 3.0]])}, "2 coordinates"),
         ({"target": "nobody"}, "target='nobody' is not allowed"),
-        ({"explain": "magic"}, "'magic' is not a explain step"),
+        ({"explain": "magic"}, "'magic' is not an explain step"),
     ],
 )
 def test_bad_input_is_refused(example, nuclei, arguments, words):

@@ -286,5 +286,6 @@ def get_step(id: str, *kinds: Kind) -> StepSpec:
     if found is None or (kinds and found.kind not in kinds):
         names = ", ".join(s.id for s in _registry.values() if not kinds or s.kind in kinds)
         what = " or ".join(kinds) if kinds else "known"
-        raise ValueError(f"{id!r} is not a {what} step; there are: {names}.")
+        article = "an" if what[0] in "aeiou" else "a"
+        raise ValueError(f"{id!r} is not {article} {what} step; there are: {names}.")
     return found
