@@ -226,3 +226,106 @@ def test_program_runs_as_a_process_and_errors_have_no_traceback():
     assert bad.returncode == 1
     assert "Traceback" not in bad.stderr
     assert "no such file" in bad.stderr
+
+
+def test_inputs_of_equal_name_keep_their_own_outputs(tmp_path, rng):
+    images = {}
+    for folder in ("d1/a", "d2/a"):
+        (tmp_path / folder).mkdir(parents=True)
+        images[folder] = rng.integers(0, 255, (20, 20), dtype=np.uint8)
+        iio.imwrite(tmp_path / folder / "x.png", images[folder])
+    paths = [tmp_path / folder / "x.png" for folder in images]
+    run("denoise", *paths, paths[0], "-m", "median", "-o", tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    for folder, data in images.items():
+        written = iio.imread(tmp_path / "out" / f"{folder.replace('/', '_')}_x_png_median.png")
+        np.testing.assert_array_equal(written, ndc.denoise(data, "median"))
+
+
+def test_sixteen_bit_colour_png_stays_sixteen_bit(tmp_path, rng):
+    from napari_denoise_classify.core.opencv import cv2
+
+    data = rng.integers(0, 65536, (20, 24, 3), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), data[..., ::-1])
+    run("denoise", tmp_path / "a.png", "-m", "median", "-o", tmp_path / "out")
+    written = cv2.imread(str(tmp_path / "out" / "a_median.png"), cv2.IMREAD_UNCHANGED)[..., ::-1]
+    np.testing.assert_array_equal(written, ndc.denoise(data, "median", axes="YXS"))
+
+
+def test_tiff_of_several_images_is_refused(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "pages.tif") as tif:
+        for side in (20, 30):
+            tif.write(np.zeros((side, side), np.uint8))
+    output = run("denoise", tmp_path / "pages.tif", "-m", "median", "-o", tmp_path / "out", code=1)
+    assert "holds 2 images" in " ".join(output.split())
+
+
+@pytest.mark.parametrize(("axes", "planar"), [("YX", None), ("SYX", "separate"), ("YXS", "contig")])
+def test_photometric_and_planes_are_kept(tmp_path, rng, axes, planar):
+    shape = tuple({"S": 3, "Y": 20, "X": 24}[letter] for letter in axes)
+    data = rng.integers(0, 255, shape, dtype=np.uint8)
+    photometric = "rgb" if planar else "miniswhite"
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric=photometric, planarconfig=planar)
+    run("denoise", tmp_path / "a.tif", "-m", "median", "-o", tmp_path / "out")
+    with tifffile.TiffFile(tmp_path / "out" / "a_median.tif") as tif:
+        assert tif.pages[0].photometric.name.lower() == photometric
+        np.testing.assert_array_equal(tif.asarray(), ndc.denoise(data, "median", axes=axes))
+
+
+@pytest.mark.parametrize("name", ["~backup.png", "a b.png", "größe.png"])
+def test_names_may_be_odd(tmp_path, monkeypatch, rng, name):
+    monkeypatch.chdir(tmp_path)
+    iio.imwrite(tmp_path / name, rng.integers(0, 255, (20, 20), dtype=np.uint8))
+    run("denoise", name, "-m", "median", "-o", "out")
+    assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+def test_numbers_beyond_float32_and_nested_json_are_refused(tmp_path, rng):
+    np.save(tmp_path / "big.npy", rng.normal(size=(20, 20)) * 1e300)
+    output = run("denoise", tmp_path / "big.npy", "-m", "gaussian", "-o", tmp_path / "out", code=1)
+    assert "rescale it first" in " ".join(output.split())
+    (tmp_path / "deep.json").write_text('{"a":' + "[" * 100_000)
+    output = run("denoise", tmp_path / "big.npy", "--recipe", tmp_path / "deep.json", code=1)
+    assert "is not a recipe" in " ".join(output.split())
+
+
+def test_unusable_output_is_found_before_training(crops, tmp_path):
+    (tmp_path / "file").write_text("")
+    for output, words in ((tmp_path, "is a folder"), (tmp_path / "file" / "m.ndc", "cannot be made")):
+        assert words in " ".join(run("train", crops, "-m", "knn", "-o", output, "--overwrite", code=1).split())
+
+
+def test_tables_of_stacks_and_objects_can_be_used_again(model, tmp_path, rng):
+    stack = rng.integers(0, 255, (5, 40, 40), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "s.tif", stack, photometric="minisblack", metadata=None)
+    run("classify", tmp_path / "s.tif", "--model", model, "-o", tmp_path / "one")
+    table = tmp_path / "one" / "s_classes.csv"
+    assert pd.read_csv(table).columns[0] == "axis0"
+    run("classify", tmp_path / "s.tif", "--model", model, "--points", table, "-o", tmp_path / "two")
+    assert len(pd.read_csv(tmp_path / "two" / "s_classes.csv")) == 5
+    labels = np.zeros((40, 40), np.uint32)
+    labels[2:12, 2:12], labels[20:30, 20:30] = 7, 4_000_000_000
+    tifffile.imwrite(tmp_path / "plane.tif", stack[0])
+    tifffile.imwrite(tmp_path / "labels.tif", labels)
+    run(
+        "classify",
+        tmp_path / "plane.tif",
+        "--model",
+        model,
+        "--labels",
+        tmp_path / "labels.tif",
+        "-o",
+        tmp_path / "three",
+    )
+    assert pd.read_csv(tmp_path / "three" / "plane_classes.csv")["label"].tolist() == [7, 4_000_000_000]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("y,x\n1,foo\n", "must be numbers"), ("", "cannot be read"), ("y;x\n1;2\n", "no column 'y'")]
+)
+def test_bad_tables_of_points_are_named(model, tmp_path, text, words):
+    iio.imwrite(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
+    (tmp_path / "points.csv").write_text(text)
+    output = run("classify", tmp_path / "a.png", "--model", model, "--points", tmp_path / "points.csv", code=1)
+    assert words in " ".join(output.split())
+    assert "points.csv" in output

@@ -221,3 +221,56 @@ def test_every_dock_opens_on_an_empty_viewer_and_closes(open_dock, name):
     viewer, dock = open_dock(name)
     assert dock.run_button.enabled
     viewer.window.remove_dock_widget("all")
+
+
+def test_points_without_a_class_are_not_trained_on(open_dock, field, errors):
+    image, centres, classes, _ = field
+    viewer, dock = open_dock("Classify")
+    viewer.add_image(image, name="field")
+    viewer.add_points(centres, features={"class": [None, *classes[1:]]}, name="clicked")
+    dock.task.value = TRAIN
+    dock.samples.value = "points"
+    dock.run_button.native.click()
+    assert errors == ["1 points have no class: give them one in the points' features."]
+    assert dock.status.value == ""
+
+
+def test_copied_code_classifies_the_same_pixels(open_dock, wait, field, qapp):
+    rng = np.random.default_rng(1)
+    viewer, dock = open_dock("Explain")
+    viewer.add_image(rng.integers(0, 256, (100, 120, 3), dtype=np.uint8), rgb=True, name="noise")
+    viewer.add_points([[33.4996, 60.4999], [50.5, 50.5]], name="cells")
+    dock.target.where.value = "points"
+    dock.run_button.native.click()
+    wait(dock)
+    viewer.layers.selection.active = viewer.layers["noise gradcam"]
+    dock.copy_button.native.click()
+    scope = {"viewer": viewer}
+    exec(qapp.clipboard().text(), scope)
+    np.testing.assert_array_equal(scope["result"].heat, viewer.layers["noise gradcam"].data)
+
+
+def test_saving_keeps_the_pixel_size_of_flipped_layers(open_dock, wait, field, tmp_path):
+    import tifffile
+
+    viewer, dock = open_dock("Workflow")
+    viewer.add_image(field[0], name="field", scale=(0.5, -0.7), units=("um", "um"))
+    dock.classifier.choice.value = ""
+    dock.denoiser.step = ("median", {})
+    dock.run_button.native.click()
+    wait(dock)
+    dock.save(tmp_path)
+    with tifffile.TiffFile(tmp_path / "field_processed.tif") as tif:
+        assert 'PhysicalSizeX="0.7"' in tif.ome_metadata
+        assert 'PhysicalSizeYUnit="µm"' in tif.ome_metadata
+
+
+def test_closing_the_viewer_during_a_run_is_quiet(open_dock, qtbot):
+    viewer, dock = open_dock("Denoise")
+    viewer.add_image(np.zeros((6, 300, 300), np.uint8), name="stack")
+    dock.run_button.native.click()
+    qtbot.waitUntil(lambda: "tile" in dock.status.value, timeout=60_000)
+    job = dock.job
+    viewer.close()
+    qtbot.waitUntil(lambda: not job._worker.is_running, timeout=60_000)
+    qtbot.wait(200)

@@ -80,26 +80,26 @@ def train(
     guarded(work)
 
 
-def read_positions(file: ImageFile, axes: str | None, points: Path | None, labels: Path | None) -> Any:
-    """Read where the samples are: from a table or a label image; None for whole planes.
+def read_positions(file: ImageFile, points: Path | None, labels: Path | None) -> tuple[Any, Any]:
+    """Read where the samples are, and the numbers of label objects; (None, None) for whole planes.
 
     Raises
     ------
     ValueError
-        If a column is missing, or the label image has another size.
+        If the table cannot be read or lacks a column, or the label image has another size.
     """
-    import pandas as pd
-
-    source = PlaneImage.wrap(file.data, axes or file.axes)
+    source = PlaneImage.wrap(file.data, file.axes)
     if points is not None and labels is not None:
         raise ValueError("--points and --labels exclude each other.")
     if points is not None:
-        table = pd.read_csv(points)
-        wanted = [*(letter.lower() for letter in source.lead_axes), "y", "x"]
-        missing = [name for name in wanted if name not in table.columns]
-        if missing:
-            raise ValueError(f"{points} has no column {missing[0]!r}; it has {', '.join(map(str, table.columns))}.")
-        return table[wanted].to_numpy(float)
+        from ..core.classify.datasets import read_table
+
+        wanted = [*source.lead_names, "y", "x"]
+        table = read_table(points, wanted)
+        try:
+            return table[wanted].to_numpy(float), None
+        except ValueError as error:
+            raise ValueError(f"{points}: positions must be numbers ({error}).") from None
     if labels is not None:
         from ..core.classify.sampling import object_centres
 
@@ -107,8 +107,9 @@ def read_positions(file: ImageFile, axes: str | None, points: Path | None, label
         expected = (*source.lead_shape, *source.plane_shape)
         if objects.shape != expected:
             raise ValueError(f"{labels} has shape {objects.shape}, but the image {expected}: they must be equal.")
-        return object_centres(objects)[1]
-    return None
+        ids, centres = object_centres(objects)
+        return centres, ids
+    return None, None
 
 
 def run_classifier(
@@ -127,9 +128,9 @@ def run_classifier(
     file = read_image(path)
     if axes:
         file = ImageFile(file.data, axes.upper(), file.path, file.resolution, file.unit, file.metadata)
-    centres = read_positions(file, axes, points, labels)
+    centres, ids = read_positions(file, points, labels)
     work = classify_iter(
-        file.data, classifier, axes=file.axes, centres=centres, crop_size=crop_size, recipe=recipe, **how
+        file.data, classifier, axes=file.axes, centres=centres, ids=ids, crop_size=crop_size, recipe=recipe, **how
     )
     return file, with_bar(work, path.name)
 
@@ -156,7 +157,7 @@ def classify(
 
     classifier, other = guarded(lambda: _load(model, recipe))
     paths = guarded(lambda: find_images(images))
-    names = output_names(paths, output, lambda _: "_classes.csv")
+    names = guarded(lambda: output_names(paths, output, lambda _: "_classes.csv"))
 
     def one(path: Path) -> None:
         table, figure = names[path], names[path].with_suffix(".png")
@@ -198,11 +199,12 @@ def explain(
 
     classifier, other = guarded(plan)
     paths = guarded(lambda: find_images(images))
-    names = output_names(paths, output, lambda _: "")
+    names = guarded(lambda: output_names(paths, output, lambda _: ""))
 
     def one(path: Path) -> None:
         if not overwrite:
-            check_new([output / f"{names[path].name}_classes.csv"], False)
+            suffixes = ("classes.csv", "processed.tif", "record.json", "figure.png", "heat.tif", "critical_area.csv")
+            check_new([output / f"{names[path].name}_{suffix}" for suffix in suffixes], False)
         how = {"explain": method, "target": target, "fraction": fraction}
         file, result = run_classifier(path, classifier, axes, points, labels, crop_size, other, **how)
         written = save_result(output, names[path].name, file, result, classifier.classes, overwrite=overwrite)

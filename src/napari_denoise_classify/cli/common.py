@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -40,8 +41,15 @@ def say(text: str) -> None:
 
 def fail(message: object) -> NoReturn:
     """Print one sentence and end with exit code 1."""
-    console.print(f"[bold red]Error:[/] {_plain(message)}")
+    console.print(f"[bold red]Error:[/] {_plain(sentence(message))}")
     raise typer.Exit(1)
+
+
+def sentence(error: object) -> str:
+    """Say an error of the operating system in words: what, and with which file."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    return str(error)
 
 
 def _plain(message: object) -> str:
@@ -94,7 +102,7 @@ def for_each(paths: Iterable[Path], action: Callable[[Path], None]) -> None:
     if failures:
         console.print(f"[bold red]{len(failures)} of {count} files failed:[/]")
         for path, failure in failures:
-            text = str(failure)
+            text = sentence(failure)
             console.print(f"  {_plain(text if str(path) in text else f'{path}: {text}')}")
         raise typer.Exit(1)
 
@@ -107,16 +115,38 @@ def check_new(paths: Iterable[Path], overwrite: bool) -> None:
     ValueError
         If one of the files exists and ``overwrite`` is off.
     """
-    existing = [path for path in paths if path.exists()]
-    if existing and not overwrite:
-        raise ValueError(f"{existing[0]} exists already: add --overwrite to replace it, or choose another --output.")
+    for path in paths:
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder: choose another --output.")
+        if path.exists() and not overwrite:
+            raise ValueError(f"{path} exists already: add --overwrite to replace it, or choose another --output.")
+        try:  # better now than after hours of work
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"The folder {path.parent} cannot be made: {error.strerror}. Choose another --output."
+            ) from None
+        if not os.access(path.parent, os.W_OK):
+            raise ValueError(f"Nothing can be written into {path.parent}: choose another --output.")
 
 
 def output_names(paths: list[Path], folder: Path, suffix: Callable[[Path], str]) -> dict[Path, Path]:
-    """Name the output of each input: its stem and a suffix; inputs of equal name get their folder's name too."""
+    """Name the output of each input: its stem and a suffix; inputs of equal stem get their folders' names, too.
+
+    Raises
+    ------
+    ValueError
+        If two inputs would still be written to one file.
+    """
     stems = [path.stem for path in paths]
+    top = Path(os.path.commonpath([path.resolve().parent for path in paths])) if paths else Path()
     names: dict[Path, Path] = {}
     for path in paths:
-        stem = path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}_{path.stem}_{path.suffix[1:]}"
-        names[path] = folder / f"{stem}{suffix(path)}"
+        parts = [path.stem]
+        if stems.count(path.stem) > 1:
+            parts = [*path.resolve().parent.relative_to(top).parts, path.stem, path.suffix[1:]]
+        names[path] = folder / f"{'_'.join(parts)}{suffix(path)}"
+    twice = [str(name) for name in names.values() if list(names.values()).count(name) > 1]
+    if twice:
+        raise ValueError(f"Two of the images would be written to {twice[0]}: process them in two runs.")
     return names

@@ -65,14 +65,12 @@ def _process(
 
     recipe, paths = guarded(plan)
     title = recipe.title.replace(" + ", "_")
-    names = output_names(paths, output, lambda path: f"_{title}{_suffix(path)}")
+    names = guarded(lambda: output_names(paths, output, lambda path: f"_{title}{_suffix(path)}"))
 
     def one(path: Path) -> None:
         target = names[path]
-        mask_target = target.with_name(f"{target.stem}_mask.png")
+        mask_target = target.with_name(f"{target.stem}_mask{target.suffix}")
         file = read_image(path)
-        if save_masks and len(file.axes.replace("S", "")) > 2:
-            mask_target = mask_target.with_suffix(".tif")
         check_new([target, mask_target] if save_masks else [target], overwrite)
         done = apply(file, recipe, axes, path.name)
         used = axes.upper() if axes else file.axes

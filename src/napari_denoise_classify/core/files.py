@@ -44,6 +44,14 @@ class ImageFile:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
+def user_path(path: str | Path) -> Path:
+    """Return a path with ``~`` expanded; a file may also be called that."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def find_images(patterns: Iterable[str | Path]) -> list[Path]:
     """Expand files, folders and globs into image files, sorted, each once.
 
@@ -57,9 +65,9 @@ def find_images(patterns: Iterable[str | Path]) -> list[Path]:
     ValueError
         If one of them matches nothing.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}  # by the resolved path: an image that is named twice counts once
     for pattern in patterns:
-        path = Path(pattern).expanduser()
+        path = user_path(pattern)
         if path.is_dir():
             matches = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         elif path.exists():
@@ -68,8 +76,9 @@ def find_images(patterns: Iterable[str | Path]) -> list[Path]:
             matches = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
         if not matches:
             raise ValueError(f"{pattern}: there is no such file, and no image that matches.")
-        found.update(dict.fromkeys(matches))
-    return list(found)
+        for match in matches:
+            found.setdefault(match.resolve(), match)
+    return list(found.values())
 
 
 def read_image(path: str | Path) -> ImageFile:
@@ -97,16 +106,40 @@ def read_image(path: str | Path) -> ImageFile:
         if suffix == ".npy":
             array = np.load(path, allow_pickle=False)
             return ImageFile(array, "?" * (array.ndim - 2) + "YX", path)
+        if suffix == ".png":
+            array = _decode_png(path.read_bytes())
+            return ImageFile(array, "YXS" if array.ndim == 3 else "YX", path)
         import imageio.v3 as iio
 
         array = iio.imread(path.read_bytes(), plugin="pillow")
         if suffix in (".jpg", ".jpeg") and array.ndim == 3 and array.shape[-1] == 4:
             raise ValueError("it is a CMYK picture for print: save it as RGB")
-        if array.ndim == 3 and array.shape[-1] == 2:  # gray with alpha
-            array = array[..., 0]
         return ImageFile(array, "YXS" if array.ndim == 3 else "YX", path)
     except Exception as error:  # the readers' errors for damaged files have no common base
         raise ValueError(f"{path}: this file cannot be read as an image ({error}).") from error
+
+
+def _decode_png(content: bytes) -> npt.NDArray[Any]:
+    """Decode a PNG with OpenCV, which keeps 16 bits of colour images, too."""
+    from .opencv import cv2
+
+    array: npt.NDArray[Any] | None = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise ValueError("it is damaged, or no PNG")
+    if array.ndim == 3 and content[25] == 4:  # the header's colour type: gray with alpha
+        array = array[..., 0]
+    if array.ndim == 3:
+        array = array[..., [2, 1, 0, 3][: array.shape[-1]]]
+    return np.ascontiguousarray(array)
+
+
+def _encode_png(path: Path, data: npt.NDArray[Any]) -> None:
+    from .opencv import cv2
+
+    if data.ndim == 3:
+        data = np.ascontiguousarray(data[..., [2, 1, 0, 3][: data.shape[-1]]])
+    if not cv2.imwrite(str(path), data):
+        raise OSError(f"{path.parent}: the PNG could not be written.")
 
 
 def _read_tiff(path: Path) -> ImageFile:
@@ -115,6 +148,8 @@ def _read_tiff(path: Path) -> ImageFile:
     with tifffile.TiffFile(path) as tif:
         if not tif.series:
             raise ValueError("it holds no image")
+        if len(tif.series) > 1 and path.suffix.lower() in (".tif", ".tiff", ".btf"):
+            raise ValueError(f"it holds {len(tif.series)} images of their own: save them as separate files")
         series = tif.series[0]
         data = series.asarray()
         axes = "".join(letter if letter in "TCZYXS" else "?" for letter in series.axes)
@@ -132,6 +167,8 @@ def _read_tiff(path: Path) -> ImageFile:
             unit = str(imagej.get("unit", unit))
         elif tif.is_ome:
             metadata = {"ome": _ome_sizes(tif.ome_metadata or "")}
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            metadata["miniswhite"] = True
     return ImageFile(data, axes, path, resolution, unit, metadata)
 
 
@@ -211,11 +248,9 @@ def write_like(path: Path, data: npt.NDArray[Any], source: ImageFile, axes: str 
     if data.dtype == bool:
         data = data.astype(np.uint8) * 255
     if path.suffix == ".png":
-        import imageio.v3 as iio
-
         if data.dtype not in (np.uint8, np.uint16) or axes not in ("YX", "YXS"):
             raise ValueError(f"PNG cannot hold a {data.dtype} image with axes {axes}: choose .tif.")
-        return write_whole(path, lambda p: iio.imwrite(p, data))
+        return write_whole(path, lambda p: _encode_png(p, data))
     if path.suffix not in (".tif", ".tiff"):
         raise ValueError(f"{path}: images are written as .tif, .png or .npy.")
     return write_whole(path, lambda p: _write_tiff(p, data, axes, source))
@@ -224,8 +259,14 @@ def write_like(path: Path, data: npt.NDArray[Any], source: ImageFile, axes: str 
 def _write_tiff(path: Path, data: npt.NDArray[Any], axes: str, source: ImageFile) -> None:
     import tifffile
 
-    colour = axes.endswith("S")
-    options: dict[str, Any] = {"photometric": "rgb" if colour else "minisblack", "compression": None}
+    colour = "S" in axes
+    gray = "miniswhite" if source.metadata.get("miniswhite") else "minisblack"
+    options: dict[str, Any] = {"photometric": "rgb" if colour else gray, "compression": None}
+    if colour and not axes.endswith("S"):
+        if axes.index("S") == axes.index("Y") - 1:
+            options["planarconfig"] = "separate"
+        else:
+            data, axes = np.moveaxis(data, axes.index("S"), -1), axes.replace("S", "") + "S"
     if max(data.shape) > 2048 and set(axes) <= set("YXS"):
         options |= {"tile": (256, 256), "compression": "zlib"}
     if source.resolution:

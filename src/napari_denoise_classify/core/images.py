@@ -181,6 +181,11 @@ class PlaneImage:
         return "".join(letter for letter in self.axes if letter not in "YXS")
 
     @property
+    def lead_names(self) -> list[str]:
+        """What the leading axes are called in tables: ``t``, ``c``, ``z``, or ``axis0`` where they have no name."""
+        return [letter.lower() if letter != "?" else f"axis{i}" for i, letter in enumerate(self.lead_axes)]
+
+    @property
     def lead_shape(self) -> tuple[int, ...]:
         """The lengths of the leading axes."""
         return tuple(self.data.shape[: len(self.lead_axes)])
@@ -374,6 +379,8 @@ def _extremes(plane: npt.NDArray[Any]) -> tuple[float, float]:
     """Return the lowest and highest value of a plane, isolated pixels aside."""
     from .opencv import cv2
 
+    if plane.dtype.itemsize > 4 and np.abs(plane).max() > np.finfo(np.float32).max:
+        raise ValueError("The image holds values beyond ±3.4e38: rescale it first.")
     if min(plane.shape[:2]) >= 3:
         small = plane.dtype in (np.uint16, np.int16, np.float32)
         plane = cv2.medianBlur(np.ascontiguousarray(plane if small else plane.astype(np.float32)), 3)

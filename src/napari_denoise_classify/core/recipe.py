@@ -203,7 +203,7 @@ class Recipe:
                 raise ValueError(f"The recipe {name} cannot be read: {error}") from None
         try:
             saved = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"{name} is not a recipe: it is not valid JSON ({error}).") from None
         return cls.from_dict(saved)
 

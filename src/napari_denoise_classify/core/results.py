@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +78,24 @@ def save_result(
     folder = Path(folder)
     paths = result_paths(folder, stem, result)
     check_absent(list(paths.values()), overwrite)
+    with _all_or_none(paths):
+        _write_result(paths, source, result, classes)
+    return paths
+
+
+@contextmanager
+def _all_or_none(paths: dict[str, Path]) -> Iterator[None]:
+    """Take new files away again if not all of them can be written."""
+    new = [path for path in paths.values() if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _write_result(paths: dict[str, Path], source: ImageFile, result: Classified, classes: tuple[str, ...]) -> None:
     axes = resolve_axes(source.data.shape, source.axes)
     gray = axes.replace("S", "")
     _write_common(paths, source, result.image, result.mask, result.record)
@@ -85,7 +105,6 @@ def save_result(
         write_whole(paths["contours"], lambda p: contours.to_csv(p, index=False))
     write_whole(paths["table"], lambda p: result.table.to_csv(p, index=False))
     save(result_figure(source.data, axes, False, result, classes), paths["figure"])
-    return paths
 
 
 def save_processed(
@@ -103,7 +122,8 @@ def save_processed(
         names["mask"] = "mask.tif"
     paths = {key: Path(folder) / f"{stem}_{name}" for key, name in names.items()}
     check_absent(list(paths.values()), overwrite)
-    _write_common(paths, source, processed.image, processed.mask, record)
+    with _all_or_none(paths):
+        _write_common(paths, source, processed.image, processed.mask, record)
     return paths
 
 

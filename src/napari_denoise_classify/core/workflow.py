@@ -73,6 +73,7 @@ def classify(
     axes: str | None = None,
     rgb: bool = False,
     centres: npt.ArrayLike | None = None,
+    ids: npt.ArrayLike | None = None,
     crop_size: int | None = None,
     recipe: Recipe | None = None,
     explain: str | None = None,
@@ -89,6 +90,8 @@ def classify(
         As for `Recipe.apply`.
     centres : (N, D) array, optional
         Positions in pixels: leading axes, Y, X. Default: each plane is one sample.
+    ids : (N,) array of int, optional
+        Numbers of the objects at these positions, for the table's column ``label``.
     crop_size : int, optional
         Side of the crops; default: that of the training crops.
     recipe : Recipe, optional
@@ -115,6 +118,7 @@ def classify(
         axes=axes,
         rgb=rgb,
         centres=None if centres is None else np.asarray(centres, float),
+        ids=ids,
         crop_size=crop_size,
         recipe=recipe,
         explain=explain,
@@ -131,6 +135,7 @@ def classify_iter(
     axes: str | None = None,
     rgb: bool = False,
     centres: npt.NDArray[Any] | None = None,
+    ids: npt.ArrayLike | None = None,
     crop_size: int | None = None,
     recipe: Recipe | None = None,
     explain: str | None = None,
@@ -168,12 +173,13 @@ def classify_iter(
     )
     proba = yield from within(classifier.proba_of_scaled_iter(scaled), 0.4, 0.7, "classifying")
     labels = classifier.label(proba)
-    names = [letter.lower() if letter != "?" else f"axis{i}" for i, letter in enumerate(source.lead_axes)]
-    table = pd.DataFrame(positions, columns=[*names, "y", "x"])
+    table = pd.DataFrame(positions, columns=[*source.lead_names, "y", "x"])
     table["class"] = labels
     table["probability"] = proba.max(axis=1)
     for i, name in enumerate(classifier.classes):
         table[f"p_{name}"] = proba[:, i]
+    if ids is not None:
+        table["label"] = np.asarray(ids)
     heat, contours = None, []
     if explain is not None:
         table["explained"] = labels if target is None else target

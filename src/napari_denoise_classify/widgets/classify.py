@@ -112,7 +112,9 @@ class ClassifyDock(Dock):
 
         classifier, target = self.classifier.read(), self.target.read()
         code = classify_code(target, self.classifier.name, None, {}, None)
-        work = classify_iter(target.source.image, classifier, centres=target.centres, crop_size=target.crop_size)
+        work = classify_iter(
+            target.source.image, classifier, centres=target.centres, ids=target.ids, crop_size=target.crop_size
+        )
 
         def done(result: Any) -> None:
             record = {**result.record, "source": target.source.name, "python": code}
@@ -131,7 +133,9 @@ class ClassifyDock(Dock):
                 self.native, "Save the classifier", "model.ndc", "Classifiers (*.ndc)"
             )
             if path:
-                target = Path(path).with_suffix(".ndc")
+                target = Path(path if path.endswith(".ndc") else f"{path}.ndc")
+                if str(target) != path and target.exists():
+                    raise ValueError(f"{target} exists already: choose another name.")
                 classifier.save(target)
                 session.saved(self.classifier.name, target)
                 show_info(f"Saved {target}.")
@@ -181,6 +185,10 @@ class ClassifyDock(Dock):
         if column not in features.columns:
             has = ", ".join(map(str, features.columns)) or "none"
             raise ValueError(f"The points have no feature {column!r}; they have: {has}.")
+        for name in (column, *(["group"] if "group" in features.columns else [])):
+            empty = features[name].isna() | (features[name].astype(str).str.strip() == "")
+            if empty.any():
+                raise ValueError(f"{int(empty.sum())} points have no {name}: give them one in the points' features.")
         source = take(image)
         centres = positions_in(image, points, points.data, self.viewer)
         labels = features[column].astype(str).to_numpy(dtype=np.str_)

@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     import napari
 
 
+class Form(Container[Any]):
+    """Rows whose labels are all as wide as the widest one is on the screen."""
+
+    def _unify_label_widths(self) -> None:
+        super()._unify_label_widths()
+        rows = [row for row in (widget._labeled_widget() for widget in self._list) if row is not None]
+        # magicgui measures in the font of the system, and napari has one of its own.
+        widest = max((row._label_widget.native.sizeHint().width() for row in rows), default=0)
+        for row in rows:
+            row.label_width = max(widest, 90)
+
+
 class Dock(Container[Any]):
     """Base of the panels.
 
@@ -37,7 +49,7 @@ class Dock(Container[Any]):
         self.job: Job | None = None
         self.code = ""
         self.intro = Label(value=intro, name="intro")
-        self.form: Container[Any] = Container(labels=True, name="form")
+        self.form = Form(labels=True, name="form")
         self.run_button = PushButton(text=run_text, name="run")
         self.cancel_button = PushButton(text="Cancel", name="cancel", enabled=False)
         self.copy_button = PushButton(text="Copy as Python", name="copy_as_python")
@@ -57,6 +69,7 @@ class Dock(Container[Any]):
         self.native.setObjectName(type(self).__name__)
         for widget in (self.run_button, self.cancel_button, self.copy_button, self.bar, self.status):
             widget.native.setObjectName(widget.name)
+        self.native.destroyed.connect(self._on_destroyed)
         self.run_button.clicked.connect(self._on_run)
         self.cancel_button.clicked.connect(self._on_cancel)
         self.copy_button.clicked.connect(self._on_copy)
@@ -75,7 +88,7 @@ class Dock(Container[Any]):
     def finish(self) -> None:
         """Let the rows fill the width, once all are there; long names of layers must not widen the panel."""
         self.native.layout().addStretch(1)
-        self.native.setMinimumWidth(300)
+        self.native.setMinimumWidth(340)
 
     def launch(self, work: Steps[Any], done: Callable[[Any], None]) -> None:
         """Run work in a thread, and hand its result to ``done`` in the main thread."""
@@ -95,6 +108,8 @@ class Dock(Container[Any]):
     # --- events ---------------------------------------------------------------------------------------------------
 
     def _on_run(self) -> None:
+        if self.job is None:
+            self.status.value = ""
         try:
             self.start()
         except USER_ERRORS as error:
@@ -105,6 +120,10 @@ class Dock(Container[Any]):
             self.cancel_button.enabled = False
             self.status.value = "cancelling"
             self.job.cancel()
+
+    def _on_destroyed(self) -> None:
+        if self.job is not None:
+            self.job.abandon()
 
     def _on_report(self, progress: Progress, seconds_left: float | None) -> None:
         self.bar.value = round(1000 * progress.fraction)

@@ -73,6 +73,7 @@ class ExplainDock(Dock):
             target.source.image,
             classifier,
             centres=target.centres,
+            ids=target.ids,
             crop_size=target.crop_size,
             explain=method,
             **options,

@@ -43,8 +43,8 @@ class Source:
 
     @property
     def axes(self) -> str:
-        """The axes, where the layer names them all, for `Recipe.apply`; else empty."""
-        return "" if "?" in self.image.axes else self.image.axes
+        """The axes for `Recipe.apply`, where the layer names any; else empty."""
+        return "" if set(self.image.lead_axes) == {"?"} else self.image.axes
 
 
 def take(layer: Image) -> Source:
@@ -58,8 +58,7 @@ def take(layer: Image) -> Source:
     data = layer.data[0] if layer.multiscale else layer.data
     n_lead = data.ndim - (3 if layer.rgb else 2)
     named = [_AXIS_WORDS.get(label.lower(), "?") for label in layer.axis_labels[:n_lead]]
-    if "?" in named or len(set(named)) < len(named):
-        named = ["?"] * n_lead
+    named = [letter if named.count(letter) == 1 else "?" for letter in named]
     axes = "".join(named) + ("YXS" if layer.rgb else "YX")
     code = f"viewer.layers[{layer.name!r}].data" + ("[0]" if layer.multiscale else "")
     look: dict[str, Any] = {"rgb": layer.rgb, "gamma": layer.gamma, "interpolation2d": layer.interpolation2d}

@@ -73,7 +73,7 @@ class Session:
             return f"clf = ndc.load_classifier({str(self._paths[name])!r})"
         if name == EXAMPLE:
             return "clf = ndc.load_classifier(ndc.example_classifier())"
-        return f"clf = ndc.load_classifier('{name}.ndc')  # save it first, in the panel Classify"
+        return f"clf = ndc.load_classifier({f'{name}.ndc'!r})  # save it first, in the panel Classify"
 
 
 session = Session()

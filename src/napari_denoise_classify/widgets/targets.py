@@ -34,15 +34,17 @@ class Target:
         In pixels of the image; None for whole planes.
     crop_size : int or None
     objects : Labels layer and (N,) ids, or None
-    code : list of str
-        Python that sets ``centres``, if there are any.
     """
 
     source: Source
     centres: npt.NDArray[np.float64] | None
     crop_size: int | None
     objects: tuple[Labels, npt.NDArray[Any]] | None
-    code: list[str]
+
+    @property
+    def ids(self) -> npt.NDArray[Any] | None:
+        """The numbers of the objects, if they are objects."""
+        return None if self.objects is None else self.objects[1]
 
 
 class TargetFields:
@@ -90,20 +92,20 @@ class TargetFields:
             raise ValueError("There is no image: open one, or take one from File ▸ Open Sample.")
         source = take(image)
         if self.where.value == WHOLE:
-            return Target(source, None, None, None, [])
+            return Target(source, None, None, None)
         size = int(self.crop_size.value) or None
         if self.where.value == POINTS:
             layer = self.points.value
             if layer is None or len(layer.data) == 0:
                 raise ValueError("There are no points: add a Points layer and click on the cells.")
-            return Target(source, positions_in(image, layer, layer.data, self._viewer), size, None, [])
+            return Target(source, positions_in(image, layer, layer.data, self._viewer), size, None)
         from ..core.classify.sampling import object_centres
 
         layer = self.objects.value
         if layer is None:
             raise ValueError("There is no label image: add a Labels layer whose objects are the cells.")
         ids, centres = object_centres(layer.data[0] if layer.multiscale else layer.data)
-        return Target(source, positions_in(image, layer, centres, self._viewer), size, (layer, ids), [])
+        return Target(source, positions_in(image, layer, centres, self._viewer), size, (layer, ids))
 
 
 class ClassifierFields:
@@ -199,7 +201,7 @@ def classify_code(
     lines.append(session.code(classifier_name))
     arguments = [f"axes={target.source.image.axes!r}"]
     if target.centres is not None:
-        lines.append(f"centres = {np.round(target.centres, 3).tolist()!r}")
+        lines.append(f"centres = {target.centres.tolist()!r}")
         arguments.append("centres=centres")
         if target.crop_size:
             arguments.append(f"crop_size={target.crop_size}")

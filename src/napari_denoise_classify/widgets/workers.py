@@ -63,6 +63,11 @@ class Job:
         """Stop at the next yield."""
         self._worker.quit()
 
+    def abandon(self) -> None:
+        """Stop, and call nobody any more: the panel is gone."""
+        self._over = True
+        self._worker.quit()
+
     def _on_progress(self, progress: Progress) -> None:
         if not self._over:
             elapsed = time.monotonic() - self._started
@@ -70,6 +75,8 @@ class Job:
             self._report(progress, elapsed * (1 / progress.fraction - 1) if known else None)
 
     def _on_result(self, result: Any) -> None:
+        if self._over:
+            return
         self._over = True
         if not isinstance(result, _Failure):
             self._ended("done")

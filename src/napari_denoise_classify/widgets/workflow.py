@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from magicgui.widgets import CheckBox, PushButton
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import napari
 
     from ..core.workflow import Classified
+
+
+_UNITS = {"nanometer": "nm", "micrometer": "µm", "millimeter": "mm"}
 
 
 class WorkflowDock(Dock):
@@ -90,6 +93,7 @@ class WorkflowDock(Dock):
             target.source.image,
             classifier,
             centres=target.centres,
+            ids=target.ids,
             crop_size=target.crop_size,
             recipe=recipe,
             explain=method,
@@ -150,8 +154,17 @@ class WorkflowDock(Dock):
 def _file(target: Target) -> tuple[str, ImageFile]:
     """Return the stem of the files' names, and the image as if it came from a file."""
     image = target.source.image
-    scale = target.source.transform["scale"]
-    # Pixels per unit, where the layer has a scale: what a TIFF keeps of it.
-    resolution = (1 / float(scale[-2]), 1 / float(scale[-1]))
+    transform = target.source.transform
+    sizes = dict(zip(image.axes.replace("S", ""), np.abs(transform["scale"]).tolist(), strict=True))
+    units = [_UNITS.get(str(unit), "") for unit in transform["units"]]
+    metadata: dict[str, Any] = {}
+    if units[-1] and "?" not in image.axes:
+        metadata["ome"] = {}
+        for letter in "ZYX":
+            if letter in sizes:
+                metadata["ome"] |= {f"PhysicalSize{letter}": sizes[letter], f"PhysicalSize{letter}Unit": units[-1]}
+    # Without a unit, a TIFF keeps how many pixels there are in one.
+    resolution = (1 / sizes["Y"], 1 / sizes["X"])
     stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in target.source.name)
-    return stem, ImageFile(np.asarray(image.unwrap(image.data)), image.axes, Path(stem), resolution)
+    data = np.asarray(image.unwrap(image.data))
+    return stem, ImageFile(data, image.axes, Path(stem), resolution, metadata=metadata)

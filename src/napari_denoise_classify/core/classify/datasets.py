@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..files import IMAGE_SUFFIXES, read_image
+from ..files import IMAGE_SUFFIXES, read_image, user_path
 from .splits import holdout
 
 Image = npt.NDArray[Any]
@@ -167,7 +167,7 @@ def load_crops(path: str | Path, group: str | None = None) -> Crops:
     ValueError
         If the folder or table is missing or lacks what it needs, or an image cannot be read.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if path.is_dir():
         paths, labels, groups = _list_folder(path, group)
     elif path.suffix.lower() in TABLES and path.is_file():
@@ -199,22 +199,45 @@ def _list_folder(folder: Path, group: str | None) -> tuple[list[Path], list[str]
     return paths, [p.parent.name for p in paths], found
 
 
-def _list_table(table: Path, group: str | None) -> tuple[list[Path], list[str], list[str] | None]:
+def read_table(table: Path, wanted: list[str]) -> Any:
+    """Read a CSV or TSV as texts.
+
+    Parameters
+    ----------
+    table : Path
+    wanted : list of str
+        Columns that it must have, without an empty cell.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, or lacks a column or a value.
+    """
     import pandas as pd
 
     try:
         # A class may be called NA, None or null: only an empty cell is missing.
         separator = "\t" if table.suffix.lower() == ".tsv" else ","
         frame = pd.read_csv(table, sep=separator, dtype=str, keep_default_na=False, na_values=[""])
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{table} cannot be read as a table: {error}.") from None
-    column = group or ("group" if "group" in frame.columns else None)
-    wanted = ["path", "class", *([column] if column else [])]
+    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        raise ValueError(f"{table} cannot be read as a table: {str(error).strip()}.") from None
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
         raise ValueError(f"{table} has no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}.")
     if frame[wanted].isna().any().any():
         row = int(np.flatnonzero(frame[wanted].isna().any(axis=1))[0])
         raise ValueError(f"{table}: row {row + 2} lacks a value in {', '.join(wanted)}.")
+    return frame
+
+
+def _list_table(table: Path, group: str | None) -> tuple[list[Path], list[str], list[str] | None]:
+    frame = read_table(table, ["path", "class", *([group] if group else [])])
+    column = group or ("group" if "group" in frame.columns else None)
+    if column == "group":
+        read_table(table, ["group"])
     paths = [table.parent / p for p in frame["path"]]
     return paths, frame["class"].tolist(), None if column is None else frame[column].tolist()

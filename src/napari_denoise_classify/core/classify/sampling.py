@@ -98,8 +98,11 @@ def object_centres(labels: Any) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.fl
         raise ValueError(f"A label image holds whole numbers, one for each object; this one is {source.data.dtype}.")
     best: dict[int, tuple[float, Index, float, float]] = {}
     for index in source.indices():
-        plane = np.asarray(source.raw_plane(index))
+        # Numbered anew: scikit-image makes a list as long as the largest number.
+        values, compact = np.unique(source.raw_plane(index), return_inverse=True)
+        plane = np.where(values > 0, np.arange(1, len(values) + 1), 0)[compact].reshape(source.plane_shape)
         table = regionprops_table(plane, properties=("label", "area", "centroid"))
+        table["label"] = values[table["label"] - 1]
         for label, area, y, x in zip(*(table[k] for k in ("label", "area", "centroid-0", "centroid-1")), strict=True):
             if int(label) not in best or area > best[int(label)][0]:
                 best[int(label)] = (area, index, y, x)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ..files import write_whole
+from ..files import user_path, write_whole
 from ..recipe import Recipe
 from ..steps import get_step
 from .bundle import Classifier
@@ -111,7 +111,7 @@ def load_classifier(path: str | Path) -> Classifier:
     ValueError
         If the file is missing, damaged, of another kind, or holds anything that would run code.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file.")
     damaged = f"{path} is not a classifier, or the file is damaged: choose an .ndc file that this program saved."

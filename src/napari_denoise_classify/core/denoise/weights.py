@@ -15,6 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files import user_path
+
 if TYPE_CHECKING:
     import torch
 
@@ -112,7 +114,7 @@ def resolve(step: str, weights: str, samples: int) -> Weights:
     elif weights in mine:
         entry = mine[weights]
     else:
-        path = Path(weights).expanduser()
+        path = user_path(weights)
         if not path.is_file():
             raise ValueError(
                 f"{step}: weights={weights!r} is not allowed: there is no such file, and the known names are "
