@@ -14,6 +14,7 @@ def demo(
     output: Output = Path("results"),
     sigma: Annotated[float, typer.Option(min=0, max=255, help="Noise added to the image, in grey levels.")] = 50.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    colour: Annotated[bool, typer.Option("--colour", help="Keep the colours: the task is then much easier.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Run the whole job on a real tissue image, offline: denoise, mask, classify and see why."""
@@ -25,7 +26,7 @@ def demo(
 
         figure, table, model = (output / name for name in ("demo.png", "demo.csv", "demo_model.ndc"))
         check_new([figure, table, model], overwrite)
-        found = with_bar(demonstrate_iter(sigma, seed), "demo")
+        found = with_bar(demonstrate_iter(sigma, seed, colour), "demo")
         write_whole(table, lambda path: found.table.to_csv(path))
         found.classifier.save(model)
         save(found.figure, figure)

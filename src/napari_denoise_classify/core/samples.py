@@ -41,7 +41,7 @@ class Nuclei:
     def crops(self, image: npt.NDArray[Any] | None = None) -> Crops:
         """Cut a crop around every nucleus, from this image or another version of it."""
         image = self.image if image is None else image
-        cut = crop_around(PlaneImage.wrap(image, rgb=True), self.centres, CROP_SIZE)
+        cut = crop_around(PlaneImage.wrap(image, rgb=image.ndim == 3), self.centres, CROP_SIZE)
         return Crops(cut, self.classes, self.fields, [f"nucleus {i}" for i in self.ids])
 
 

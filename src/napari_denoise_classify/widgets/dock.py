@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, Label, ProgressBar, PushButton
 from napari.utils.notifications import show_error, show_info
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QSizePolicy
 
 from ..core.progress import Progress, Steps
@@ -24,6 +25,8 @@ class Form(Container[Any]):
         super()._unify_label_widths()
         rows = [row for row in (widget._labeled_widget() for widget in self._list) if row is not None]
         # magicgui measures in the font of the system, and napari has one of its own.
+        for row in rows:
+            row._label_widget.native.ensurePolished()
         widest = max((row._label_widget.native.sizeHint().width() for row in rows), default=0)
         for row in rows:
             row.label_width = max(widest, 90)
@@ -89,6 +92,8 @@ class Dock(Container[Any]):
         """Let the rows fill the width, once all are there; long names of layers must not widen the panel."""
         self.native.layout().addStretch(1)
         self.native.setMinimumWidth(340)
+        # Only in its window does the panel get its font.
+        self.native_parent_changed.connect(lambda *_: QTimer.singleShot(0, self.form._unify_label_widths))
 
     def launch(self, work: Steps[Any], done: Callable[[Any], None]) -> None:
         """Run work in a thread, and hand its result to ``done`` in the main thread."""

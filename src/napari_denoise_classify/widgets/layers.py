@@ -165,7 +165,7 @@ def _outline_width(result: Any) -> float:
     side = result.crop_size or min(
         result.image.shape[-3:-1] if result.image.shape[-1] in (3, 4) else result.image.shape[-2:]
     )
-    return float(np.clip(side / 100, 0.5, 8))
+    return float(np.clip(side / 100, 1, 8))
 
 
 def add_points(
