@@ -162,8 +162,8 @@ def load_classifier(path: str | Path) -> Classifier:
 def example_classifier() -> Path:
     """Return the path of the classifier that ships with this package: DAB-negative and DAB-positive nuclei.
 
-    It was trained by the command ``demo --colour`` on crops of scikit-image's immunohistochemistry image; its labels come
-    from colour. It is there to try things out, not for science.
+    It was trained by the command ``demo --colour`` on crops of scikit-image's immunohistochemistry image; its labels
+    come from colour. It is there to try things out, not for science.
     """
     return Path(__file__).parent / "models" / "ihc_nuclei.ndc"
 
