@@ -329,3 +329,14 @@ def test_bad_tables_of_points_are_named(model, tmp_path, text, words):
     output = run("classify", tmp_path / "a.png", "--model", model, "--points", tmp_path / "points.csv", code=1)
     assert words in " ".join(output.split())
     assert "points.csv" in output
+
+
+def test_slides_keep_their_pixel_size(tmp_path, rng):
+    data = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    description = "Aperio |AppMag = 20|MPP = 0.5000"
+    tifffile.imwrite(tmp_path / "s.svs", data, tile=(32, 32), photometric="rgb", description=description)
+    run("denoise", tmp_path / "s.svs", "-m", "median", "-o", tmp_path / "out")
+    with tifffile.TiffFile(tmp_path / "out" / "s_median.tif") as tif:
+        tags = tif.pages[0].tags
+        assert tags["ResolutionUnit"].value == 3
+        assert np.divide(*tags["XResolution"].value) == pytest.approx(20000)

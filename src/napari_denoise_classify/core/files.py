@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-TIFF = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".btf")
+SLIDES = (".svs", ".ndpi", ".scn")
+TIFF = (".tif", ".tiff", ".btf", *SLIDES)
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 IMAGE_SUFFIXES = (*TIFF, *PICTURES, ".npy")
 
@@ -148,7 +150,7 @@ def _read_tiff(path: Path) -> ImageFile:
     with tifffile.TiffFile(path) as tif:
         if not tif.series:
             raise ValueError("it holds no image")
-        if len(tif.series) > 1 and path.suffix.lower() in (".tif", ".tiff", ".btf"):
+        if len(tif.series) > 1 and path.suffix.lower() not in SLIDES:
             raise ValueError(f"it holds {len(tif.series)} images of their own: save them as separate files")
         series = tif.series[0]
         data = series.asarray()
@@ -159,6 +161,9 @@ def _read_tiff(path: Path) -> ImageFile:
             axes = axes.replace("?", "Z")
         page = series.keyframe
         resolution, unit = _resolution(page)
+        pixel = microns_per_pixel(str(page.description))
+        if path.suffix.lower() in SLIDES and pixel:
+            resolution, unit = (1e4 / pixel, 1e4 / pixel), "centimeter"
         metadata: dict[str, Any] = {}
         if tif.is_imagej:
             kept = ("spacing", "unit", "finterval", "fps")
@@ -170,6 +175,12 @@ def _read_tiff(path: Path) -> ImageFile:
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             metadata["miniswhite"] = True
     return ImageFile(data, axes, path, resolution, unit, metadata)
+
+
+def microns_per_pixel(description: str) -> float | None:
+    """Read the pixel size out of the description that slide scanners write."""
+    found = re.search(r"\bMPP\s*=\s*([\d.]+)", description)
+    return float(found[1]) if found else None
 
 
 def _resolution(page: Any) -> tuple[tuple[float, float] | None, str]:
@@ -187,8 +198,6 @@ def _resolution(page: Any) -> tuple[tuple[float, float] | None, str]:
 
 def _ome_sizes(xml: str) -> dict[str, Any]:
     """Read the physical sizes of an OME-XML header."""
-    import re
-
     found: dict[str, Any] = {}
     for key in ("PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ", "TimeIncrement"):
         match = re.search(rf'\b{key}="([^"]+)"', xml)

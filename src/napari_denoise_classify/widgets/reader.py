@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SUFFIXES = (".svs", ".ndpi", ".scn")
+from ..core.files import SLIDES, microns_per_pixel
+
 LayerData = tuple[Any, dict[str, Any], str]
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
     """Return a reader for a whole-slide image, or None for other files."""
-    if isinstance(path, list) or Path(path).suffix.lower() not in SUFFIXES:
+    if isinstance(path, list) or Path(path).suffix.lower() not in SLIDES:
         return None
     return read_slide
 
@@ -41,10 +41,10 @@ def read_slide(path: str) -> list[LayerData]:
         with tifffile.TiffFile(path) as tif:
             series = tif.series[0]
             levels = [level.asarray() for level in series.levels]
-            found = re.search(r"MPP\s*=\s*([\d.]+)", str(series.keyframe.description))
+            pixel = microns_per_pixel(str(series.keyframe.description))
     except Exception as error:  # the readers' errors for damaged files have no common base
         raise ValueError(f"{path}: this file cannot be read as a slide ({error}).") from error
     options: dict[str, Any] = {"name": Path(path).stem, "rgb": levels[0].shape[-1] in (3, 4)}
-    if found:
-        options |= {"scale": (float(found[1]),) * 2, "units": ("um", "um")}
+    if pixel:
+        options |= {"scale": (pixel, pixel), "units": ("um", "um")}
     return [(levels if len(levels) > 1 else levels[0], {**options, "multiscale": len(levels) > 1}, "image")]
