@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from magicgui.types import FileDialogMode
-from magicgui.widgets import ComboBox, FileEdit, FloatSpinBox, LineEdit, PushButton, RadioButtons, SpinBox
+from magicgui.widgets import ComboBox, FileEdit, FloatSpinBox, LineEdit, PushButton, SpinBox
 
 from ..core.progress import Progress, Steps, within
 from ..core.recipe import Recipe
@@ -32,7 +32,7 @@ class ClassifyDock(Dock):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer, "Classify", "Name cells or fields, or teach a classifier to.")
-        self.task = RadioButtons(name="task", label="Task", choices=[APPLY, TRAIN])
+        self.task = ComboBox(name="task", label="Task", choices=[APPLY, TRAIN])
         self.task.value = APPLY
         self.add(self.task)
         # apply

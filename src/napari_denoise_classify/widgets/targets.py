@@ -176,7 +176,7 @@ def show_classes(
         layer, ids = target.objects
         add_objects(viewer, layer, ids, result.table, classes, record)
     else:
-        size = max(2.0, 0.35 * result.crop_size) if result.crop_size else 0.05 * min(target.source.image.plane_shape)
+        size = max(2.0, 0.2 * result.crop_size) if result.crop_size else 0.05 * min(target.source.image.plane_shape)
         add_points(viewer, target.source, result.table, classes, size, record)
     return summary(result)
 
