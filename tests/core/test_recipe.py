@@ -219,3 +219,15 @@ def test_the_record_tells_version_and_weights() -> None:
     assert record["recipe"] == Recipe(["median", "dncnn"]).to_dict()
     assert record["details"][0] == {}
     assert len(record["details"][1]["sha256"]) == 64
+
+
+def test_paths_and_numbers_of_numpy_are_taken(tmp_path):
+    recipe = Recipe(
+        [
+            ("gaussian", {"kernel_size": np.int64(7), "blur_sigma": np.float32(1.5)}),
+            ("dncnn", {"weights": tmp_path / "some.pth"}),
+            ("centre", {"equal_area": np.bool_(True)}),
+        ]
+    )
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert recipe.steps[1].parameters["weights"] == str(tmp_path / "some.pth")

@@ -7,11 +7,13 @@ the check of bad input and the record that every output carries.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 Kind: TypeAlias = Literal["denoise", "mask", "classifier", "explain"]
@@ -164,7 +166,9 @@ class StepSpec:
             Naming the parameter, what was given and what is allowed.
         """
         try:
-            return self.model.model_validate({str(name): value for name, value in parameters.items()}).model_dump()
+            return self.model.model_validate(
+                {str(name): _plain(value) for name, value in parameters.items()}
+            ).model_dump()
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
@@ -175,6 +179,13 @@ class StepSpec:
             raise ValueError(
                 f"{self.id}: {name}={first['input']!r} is not allowed; give {known[name].allowed}."
             ) from None
+
+
+def _plain(value: Any) -> Any:
+    """Turn paths into texts and numpy's numbers into Python's: a recipe is saved as JSON."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 _registry: dict[str, StepSpec] = {}
