@@ -50,7 +50,7 @@ def with_step_options(kind: Kind) -> Callable[[Callable[..., None]], Callable[..
         run.__doc__ = command.__doc__
         run.__name__ = command.__name__
         ordered = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-        run.__signature__ = inspect.Signature([*ordered, *options])  # type: ignore[attr-defined]
+        run.__signature__ = inspect.Signature([*ordered, *options])  # type: ignore[attr-defined]  # typer reads it
         return run
 
     return decorate

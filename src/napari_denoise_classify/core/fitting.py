@@ -148,7 +148,7 @@ def fit_iter(
                 "epoch": epoch + 1,
                 "total_steps": total_steps,
             }
-            write_whole(checkpoint, lambda path, state=state: torch.save(state, path))  # type: ignore[misc]
+            write_whole(checkpoint, lambda path, state=state: torch.save(state, path))  # type: ignore[misc]  # mypy cannot infer it
         message = f"epoch {epoch + 1} of {epochs}, loss {entry['loss']:.4g}, score {entry['score']:.4g}"
         yield Progress((epoch + 1) / epochs, message, entry)
     network.load_state_dict(best)

@@ -48,7 +48,7 @@ def param(
     """
     extra = {"unit": unit, "step": step, "ge": ge, "le": le, "file": file, "suggestions": suggestions}
     kwargs: dict[str, Any] = {} if ge is None and le is None else {"allow_inf_nan": False}
-    return Field(description=help, ge=ge, le=le, json_schema_extra=extra, **kwargs)  # type: ignore[arg-type]
+    return Field(description=help, ge=ge, le=le, json_schema_extra=extra, **kwargs)  # type: ignore[arg-type]  # pydantic wants JSON there; this is only for us
 
 
 def _odd(value: int) -> int:

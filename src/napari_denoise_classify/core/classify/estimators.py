@@ -47,7 +47,7 @@ class PixelFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # s
         return resize(X, self.size_).reshape(len(X), -1)
 
 
-class CalibratedSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class CalibratedSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # as above
     """Support vector machine whose probabilities come from Platt's sigmoid on held-out folds.
 
     Parameters
@@ -85,7 +85,7 @@ class CalibratedSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return labels
 
 
-class BalancedKNN(KNeighborsClassifier):  # type: ignore[misc]
+class BalancedKNN(KNeighborsClassifier):  # type: ignore[misc]  # as above
     """k nearest neighbours; votes count by nearness and against the class's frequency in the training set."""
 
     def fit(self, X: FloatArray, y: npt.ArrayLike) -> BalancedKNN:

@@ -41,7 +41,7 @@ class DnCNN(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # these convolutions all have one
         # Start as the identity: the first steps then learn the noise instead of undoing a random image.
-        nn.init.zeros_(layers[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(layers[-1].weight)  # type: ignore[arg-type]  # the last layer is a convolution
 
     @property
     def halo(self) -> int:
