@@ -235,7 +235,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
 
 
 def write_like(path: Path, data: npt.NDArray[Any], source: ImageFile, axes: str | None = None) -> Path:
-    """Write an image with the axes and pixel size of the file that it was made from.
+    """Write an image with the axes and pixel size of the file that it was made from, or smaller pixels if enlarged.
 
     Parameters
     ----------
@@ -278,8 +278,9 @@ def _write_tiff(path: Path, data: npt.NDArray[Any], axes: str, source: ImageFile
             data, axes = np.moveaxis(data, axes.index("S"), -1), axes.replace("S", "") + "S"
     if max(data.shape) > 2048 and set(axes) <= set("YXS"):
         options |= {"tile": (256, 256), "compression": "zlib"}
+    factor = data.shape[axes.index("Y")] / source.data.shape[source.axes.index("Y")] if "Y" in source.axes else 1
     if source.resolution:
-        y, x = source.resolution
+        y, x = (number * factor for number in source.resolution)
         options["resolution"] = (x, y)
         options["resolutionunit"] = {"inch": 2, "centimeter": 3}.get(source.unit, 1)
     fits_imagej = (
@@ -291,6 +292,8 @@ def _write_tiff(path: Path, data: npt.NDArray[Any], axes: str, source: ImageFile
         options.pop("compression"), options.pop("tile", None)
         tifffile.imwrite(path, data, imagej=True, metadata={**source.metadata["imagej"], "axes": order}, **options)
     elif "ome" in source.metadata and "?" not in axes:
-        tifffile.imwrite(path, data, ome=True, metadata={**source.metadata["ome"], "axes": axes}, **options)
+        sizes = dict(source.metadata["ome"])
+        sizes |= {key: sizes[key] / factor for key in ("PhysicalSizeX", "PhysicalSizeY") if key in sizes}
+        tifffile.imwrite(path, data, ome=True, metadata={**sizes, "axes": axes}, **options)
     else:
         tifffile.imwrite(path, data, metadata={"axes": axes.replace("?", "Q")}, **options)

@@ -328,10 +328,12 @@ class PlaneImage:
 
         Returns
         -------
-        (N, Y, X) or (N, Y, X, S) array in the image's dtype; integers are rounded and clipped to it.
+        (N, Y, X) or (N, Y, X, S) array in the image's dtype; integers are rounded and clipped to it. The planes may
+        have been enlarged by a whole number.
         """
         dtype = self.data.dtype
-        out = np.empty((len(indices), *self.data.shape[len(self.lead_axes) :]), dtype)
+        samples = self.data.shape[len(self.lead_axes) + 2 :]
+        out = np.empty((*planes.shape[:3], *samples), dtype)
         for i, index in enumerate(indices):
             low, high = ranges[index]
             values = planes[i].astype(_wide(dtype))
@@ -341,14 +343,12 @@ class PlaneImage:
             if self.rgb:
                 out[i, ..., :3] = colour
                 if out.shape[-1] == 4:
-                    out[i, ..., 3] = self.raw_plane(index)[..., 3]
+                    alpha = self.raw_plane(index)[..., 3]
+                    factor = planes.shape[1] // alpha.shape[0]
+                    out[i, ..., 3] = alpha.repeat(factor, axis=0).repeat(factor, axis=1)
             else:
                 out[i] = colour[..., 0]
         return out
-
-    def empty_like(self) -> npt.NDArray[Any]:
-        """Allocate an array for the result, in canonical order."""
-        return np.empty(self.data.shape, self.data.dtype)
 
     def unwrap(self, data: Any) -> Any:
         """Put an array in canonical order back into the order of the axes that were given."""

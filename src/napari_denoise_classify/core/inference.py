@@ -62,7 +62,7 @@ class Tile:
         return (rows, columns)
 
 
-def plan_tiles(height: int, width: int, tile: int, halo: int) -> list[Tile]:
+def plan_tiles(height: int, width: int, tile: int, halo: int, multiple: int = 1) -> list[Tile]:
     """Cut a plane into tiles.
 
     Parameters
@@ -72,6 +72,8 @@ def plan_tiles(height: int, width: int, tile: int, halo: int) -> list[Tile]:
         Largest side of an inner part, in pixels. Tiles are as even as can be.
     halo : int
         Pixels around the inner part that the network also sees.
+    multiple : int
+        All edges lie on multiples of this; height, width and halo must be such.
 
     Returns
     -------
@@ -81,25 +83,33 @@ def plan_tiles(height: int, width: int, tile: int, halo: int) -> list[Tile]:
     Raises
     ------
     ValueError
-        If ``tile`` is less than 1 or ``halo`` negative.
+        If ``tile`` is less than 1 or ``halo`` negative, or the sizes are no multiples.
     """
+    if any(n % multiple for n in (height, width, halo)):
+        raise ValueError(f"height={height}, width={width} and halo={halo} must be multiples of {multiple}.")
     if tile < 1 or halo < 0:
         raise ValueError(f"tile={tile}, halo={halo} is not allowed: tile must be at least 1, halo at least 0.")
     return [
         Tile((rows, columns), (_grow(rows, halo, height), _grow(columns, halo, width)))
-        for rows in _spans(height, tile)
-        for columns in _spans(width, tile)
+        for rows in _spans(height, tile, multiple)
+        for columns in _spans(width, tile, multiple)
     ]
 
 
-def _spans(length: int, tile: int) -> list[slice]:
-    count = -(-length // tile)
-    edges = [round(i * length / count) for i in range(count + 1)]
+def _spans(length: int, tile: int, multiple: int) -> list[slice]:
+    cells = length // multiple
+    count = -(-cells // max(1, tile // multiple))
+    edges = [round(i * cells / count) * multiple for i in range(count + 1)]
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def _grow(span: slice, halo: int, length: int) -> slice:
     return slice(max(0, span.start - halo), min(length, span.stop + halo))
+
+
+def _enlarged(part: tuple[slice, slice], factor: int) -> tuple[slice, slice]:
+    rows, columns = (slice(s.start * factor, s.stop * factor) for s in part)
+    return (rows, columns)
 
 
 def _batches(n_planes: int, tiles: list[Tile], pixels: int) -> Iterator[list[tuple[int, Tile]]]:
@@ -117,6 +127,8 @@ def predict_iter(
     planes: FloatArray,
     halo: int,
     *,
+    multiple: int = 1,
+    upscale: int = 1,
     tile: int = TILE,
     device: torch.device | None = None,
     forward: Callable[[torch.Tensor], torch.Tensor] | None = None,
@@ -126,10 +138,14 @@ def predict_iter(
     Parameters
     ----------
     network : torch.nn.Module
-        From (N, S, Y, X) to the same shape.
+        From (N, S, Y, X) to the same shape, or an enlarged one.
     planes : (N, Y, X, S) float32
     halo : int
         At least the network's receptive radius, in pixels, for an exact result.
+    multiple : int
+        What the network is given has sides that are multiples of this; the image is extended by its mirror image.
+    upscale : int
+        How many times as large the network's output is, along Y and X.
     tile : int
         Largest side of a tile's inner part.
     device : torch.device, optional
@@ -144,20 +160,23 @@ def predict_iter(
 
     Returns
     -------
-    (N, Y, X, S) float32
+    (N, Y, X, S) float32, Y and X enlarged
     """
     import torch
 
     device = device or best_device()
     pixels = _BATCH_PIXELS.get(device.type, 2**19)
     call = forward or network
-    out = np.empty_like(planes)
+    size = planes.shape[1:3]
+    halo = -(-halo // multiple) * multiple
+    planes = np.pad(planes, ((0, 0), *((0, -n % multiple) for n in size), (0, 0)), mode="symmetric")
     height, width = planes.shape[1:3]
+    out = np.empty((len(planes), height * upscale, width * upscale, planes.shape[-1]), np.float32)
     note = ""
     while True:
         try:
             place(network.eval(), device)
-            tiles = plan_tiles(height, width, tile, halo)
+            tiles = plan_tiles(height, width, tile, halo, multiple)
             total, done = len(planes) * len(tiles), 0
             for batch in _batches(len(planes), tiles, pixels):
                 stack = np.stack([planes[i][t.outer] for i, t in batch])
@@ -165,10 +184,10 @@ def predict_iter(
                     x = torch.from_numpy(stack).permute(0, 3, 1, 2).to(device)  # a view: channels last already
                     y = call(x).permute(0, 2, 3, 1).to("cpu", torch.float32).numpy()
                 for (i, t), result in zip(batch, y, strict=True):
-                    out[i][t.inner] = result[t.crop]
+                    out[i][_enlarged(t.inner, upscale)] = result[_enlarged(t.crop, upscale)]
                 done += len(batch)
                 yield Progress(done / total, f"tile {done} of {total}{note}")
-            return out
+            return out[:, : size[0] * upscale, : size[1] * upscale]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -176,7 +195,7 @@ def predict_iter(
                 torch.cuda.empty_cache()
             if pixels > (tile + 2 * halo) ** 2:
                 pixels //= 2
-            elif tile > 64:
+            elif tile > max(64, multiple):
                 tile //= 2
             elif device.type != "cpu":
                 device, note = torch.device("cpu"), " (on the CPU: the GPU's memory is full)"

@@ -7,6 +7,7 @@ carries, and what "Copy as Python" and the command line replay.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +35,9 @@ class Processed(NamedTuple):
     Attributes
     ----------
     image : array
-        Same axes, shape and dtype as the source.
+        Same axes and dtype as the source, and its shape unless the recipe enlarges.
     mask : array of bool, or None
-        The pixels that were kept: the source's axes without S. None if no step of the recipe masks.
+        The pixels that were kept: the image's axes without S. None if no step of the recipe masks.
     kept : float
         The fraction of pixels kept, 0 to 1.
     """
@@ -123,6 +124,11 @@ class Recipe:
     def title(self) -> str:
         """A short name for layers and files: ``"dncnn + centre"``; ``"raw"`` if there are no steps."""
         return " + ".join(s.id for s in self.steps) or "raw"
+
+    @property
+    def upscale(self) -> int:
+        """How many times as large as the source the result is, along Y and X."""
+        return math.prod(int(s.parameters.get("upscale", 1)) for s in self.steps)
 
     @property
     def masks(self) -> bool:
@@ -262,7 +268,7 @@ class Recipe:
         Returns
         -------
         array
-            Same axes, shape and dtype.
+            Same axes and dtype; the same shape unless a step enlarges (see `upscale`).
 
         Raises
         ------
@@ -292,11 +298,13 @@ class Recipe:
         yield Progress(0.0, "reading the image")
         ranges = yield from within(source.ranges_iter(how), 0.0, _READING)
         chunks = list(source.chunks())
-        out = source.empty_like()
-        mask = np.empty((*source.lead_shape, *source.plane_shape), bool) if self.masks else None
+        height, width = (n * self.upscale for n in source.plane_shape)
+        n_lead = len(source.lead_shape)
+        out = np.empty((*source.lead_shape, height, width, *source.data.shape[n_lead + 2 :]), source.data.dtype)
+        mask = np.empty((*source.lead_shape, height, width), bool) if self.masks else None
         for i, indices in enumerate(chunks):
             planes, kept, shown = yield from within(
-                self._process(source.planes(indices, ranges), _zeros(indices, ranges)),
+                self._process(source.planes(indices, ranges), np.array([ranges[i] for i in indices])),
                 _READING + (1 - _READING) * i / len(chunks),
                 _READING + (1 - _READING) * (i + 1) / len(chunks),
             )
@@ -310,25 +318,29 @@ class Recipe:
             mask = PlaneImage(mask, source.axes.replace("S", "")).unwrap(mask)
         return Processed(source.unwrap(out), mask, fraction)
 
-    def _process(self, planes: FloatArray, zeros: FloatArray) -> Steps[tuple[FloatArray, BoolArray, BoolArray]]:
-        """Run the steps on planes ``(N, Y, X, S)``.
+    def _process(
+        self, planes: FloatArray, ranges: npt.NDArray[np.float64]
+    ) -> Steps[tuple[FloatArray, BoolArray, BoolArray]]:
+        """Run the steps on planes ``(N, Y, X, S)``, of which 0 and 1 stand for ``ranges`` (N, 2).
 
-        ``zeros`` is what intensity 0 maps to in each plane. Returns the planes, what all masks together kept, and what
-        the masks after the last denoising step kept: outside of that, pixels are 0.
+        Returns the planes, what all masks together kept, and what the masks after the last denoising step kept:
+        outside of that, pixels are 0.
         """
+        zeros = (-ranges[:, 0] / (ranges[:, 1] - ranges[:, 0])).astype(np.float32)  # what intensity 0 maps to
         kept = np.ones(planes.shape[:3], bool)
         shown = kept.copy()
         for i, s in enumerate(self.steps):
             spec = s.spec
             yield Progress(i / len(self.steps), spec.title)
-            result: Any = spec.function(planes, **s.parameters)
-            if spec.long:
-                result = yield from within(result, i / len(self.steps), (i + 1) / len(self.steps), spec.title)
+            work = spec.run_iter(planes, ranges, s.parameters)
+            result: Any = yield from within(work, i / len(self.steps), (i + 1) / len(self.steps), spec.title)
             if spec.kind == "mask":
                 kept &= result
                 shown &= result
                 planes = np.where(result[..., None], planes, zeros[:, None, None, None])
             elif result is not planes:
+                factor = result.shape[1] // planes.shape[1]
+                kept = kept.repeat(factor, axis=1).repeat(factor, axis=2)
                 planes = result
                 shown = np.ones(planes.shape[:3], bool)
         return planes, kept, shown
@@ -360,16 +372,20 @@ class Recipe:
             {**dict.fromkeys(range(n_lead), 1), **dict.fromkeys(range(n_lead, source.data.ndim), -1)}
         )
 
+        factor = self.upscale
+        chunks = tuple(
+            tuple(n * factor for n in sizes) if n_lead <= axis < n_lead + 2 else sizes
+            for axis, sizes in enumerate(data.chunks)
+        )
+
         def block(values: npt.NDArray[Any], block_info: Any = None) -> npt.NDArray[Any]:
             index: Index = tuple(start for start, _ in block_info[0]["array-location"][:n_lead])
             part = PlaneImage(values, source.axes)
             here = {(0,) * n_lead: ranges[index]}
             (only,) = here
-            planes, _, shown = run(self._process(part.planes([only], here), _zeros([only], here)))
-            return self._restore(part, planes, shown, [only], here).reshape(values.shape)
+            planes, _, shown = run(self._process(part.planes([only], here), np.array([ranges[index]])))
+            restored = self._restore(part, planes, shown, [only], here)
+            return restored.reshape(*values.shape[:n_lead], *restored.shape[1:])
 
-        return source.unwrap(data.map_blocks(block, dtype=data.dtype, meta=np.empty((0,) * data.ndim, data.dtype)))
-
-
-def _zeros(indices: Iterable[Index], ranges: Mapping[Index, tuple[float, float]]) -> FloatArray:
-    return np.array([-ranges[i][0] / (ranges[i][1] - ranges[i][0]) for i in indices], np.float32)
+        meta = np.empty((0,) * data.ndim, data.dtype)
+        return source.unwrap(data.map_blocks(block, dtype=data.dtype, chunks=chunks, meta=meta))

@@ -14,7 +14,11 @@ from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from .images import FloatArray
+from .progress import Steps
 
 Kind: TypeAlias = Literal["denoise", "mask", "classifier", "explain"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -147,6 +151,30 @@ class StepSpec:
     def long(self) -> bool:
         """Whether the function is a generator of `Progress`."""
         return inspect.isgeneratorfunction(self.function)
+
+    def run_iter(
+        self, planes: FloatArray, ranges: npt.NDArray[np.float64], parameters: Mapping[str, Any]
+    ) -> Steps[Any]:
+        """Run a step that processes planes.
+
+        Parameters
+        ----------
+        planes : (N, Y, X, S) float32
+            The intensity range at 0..1.
+        ranges : (N, 2) float64
+            The intensities of the image that 0 and 1 stand for; handed on to functions that take two arrays.
+        parameters : mapping
+            From `validate`.
+        """
+        arrays = (planes, ranges)[: self._arrays]
+        if not self.long:
+            return self.function(*arrays, **parameters)
+        return (yield from self.function(*arrays, **parameters))
+
+    @property
+    def _arrays(self) -> int:
+        kinds = (arg.kind for arg in inspect.signature(self.function).parameters.values())
+        return sum(kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)
 
     def defaults(self) -> dict[str, Any]:
         """Return the default of every parameter."""

@@ -109,10 +109,26 @@ def positions_in(
 
 
 def add_image_like(viewer: napari.Viewer, source: Source, data: Any, name: str, record: dict[str, Any]) -> Image:
-    """Add an image that looks like its source and lies where it lies."""
+    """Add an image that looks like its source and lies where it lies; it may have been enlarged."""
+    factor = data.shape[-3 if source.image.rgb else -2] // source.image.plane_shape[0]
+    transform = _refined(source.transform, factor) if factor > 1 else source.transform
     return viewer.add_image(
-        data, name=f"{source.name} {name}", metadata={METADATA_KEY: record}, **source.transform, **source.look
+        data, name=f"{source.name} {name}", metadata={METADATA_KEY: record}, **transform, **source.look
     )
+
+
+def _refined(transform: dict[str, Any], factor: int) -> dict[str, Any]:
+    """Return where a layer lies whose pixels were each divided into ``factor`` × ``factor``."""
+    from napari.utils.transforms import Affine
+
+    keys = ("scale", "translate", "rotate", "shear")
+    linear = Affine(**{key: transform[key] for key in keys}).linear_matrix
+    scale = np.array(transform["scale"], float)
+    scale[-2:] /= factor
+    # The first of the new pixels has its centre half an old pixel less half a new one before that of the old one.
+    shift = np.zeros(len(scale))
+    shift[-2:] = -(factor - 1) / (2 * factor)
+    return {**transform, "scale": scale, "translate": np.array(transform["translate"]) + linear @ shift}
 
 
 def add_heat(viewer: napari.Viewer, source: Source, heat: Any, name: str, record: dict[str, Any]) -> Image:

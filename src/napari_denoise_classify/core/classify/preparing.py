@@ -24,6 +24,11 @@ def prepare_iter(
     images: Sequence[Image], recipe: Recipe, intensity_range: IntensityRange
 ) -> Steps[tuple[list[Image], list[FloatArray]]]:
     """Apply a recipe to crops, those of equal shape together, and scale them to 0..1; see `Classifier.prepare_iter`."""
+    if recipe.upscale != 1:
+        raise ValueError(
+            "A recipe that enlarges images cannot prepare them for a classifier: set upscale to 1, or enlarge the "
+            "images first and train on those."
+        )
     shapes: dict[tuple[int, ...], list[int]] = {}
     for i, image in enumerate(images):
         shapes.setdefault(image.shape, []).append(i)
