@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..images import FloatArray
-from ..progress import Progress, Steps
+from ..progress import Progress, Steps, within
 from ..steps import param, step
 from . import weights as weights_registry
+from .normalisation import Normalisation
 
 if TYPE_CHECKING:
-    from .networks.dncnn import DnCNN
+    import torch
+
+    from .weights import Weights
 
 _Sigma = Annotated[
     float | None,
@@ -27,54 +33,132 @@ _Sigma = Annotated[
         step=1,
     ),
 ]
-_Weights = Annotated[
-    str,
+_GivenSigma = Annotated[
+    float | None,
     param(
-        "auto = shipped, blind, gray or RGB as the image; or a name from the list; or a file.",
-        file=weights_registry.FILE_FILTER,
-        suggestions=lambda: weights_registry.names("dncnn"),
+        "Noise level on a scale of 0 to 255; nothing = estimated for each plane.",
+        unit="grey levels",
+        ge=0.1,
+        le=255,
+        step=1,
     ),
 ]
 
 
+def _weights(step: str) -> Any:
+    shipped = [entry.name for entry in weights_registry.registry().values() if entry.step == step and not entry.url]
+    auto = "auto = shipped with this program, gray or RGB as the image" if shipped else "auto = the official ones"
+    return param(
+        f"{auto}; or a name from the list (official weights are downloaded once); or a file.",
+        file=weights_registry.FILE_FILTER,
+        suggestions=lambda: weights_registry.names(step),
+    )
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network with what its file tells of it.
+
+    Attributes
+    ----------
+    network : torch.nn.Module
+    normalisation : Normalisation or None
+        None for networks that see the intensity range as 0..1.
+    """
+
+    network: Any
+    normalisation: Normalisation | None
+
+
 @lru_cache(maxsize=4)
-def _network(path: Path, sha256: str, name: str) -> DnCNN:
+def _load(path: Path, sha256: str, name: str) -> Loaded:
     """Load a network; kept for the next call, the SHA-256 in the key sees a file that changed."""
     from .networks import build_from
 
-    return build_from(weights_registry.read_tensors(path), f"The file {name}").eval()
+    network = build_from(weights_registry.read_tensors(path), f"The file {name}").eval()
+    saved = weights_registry.read_about(path).get("normalisation")
+    try:
+        return Loaded(network, None if saved is None else Normalisation.from_dict(saved))
+    except ValueError as error:
+        raise ValueError(f"The weights {name} cannot be used: {error}.") from None
 
 
-def _record(samples: int, *, weights: str, **_: Any) -> dict[str, Any]:
-    entry = weights_registry.resolve("dncnn", weights, samples)
-    return {"weights": entry.name, "sha256": entry.sha256}
+def open_network(step: str, weights: str, samples: int, upscale: int = 1) -> tuple[Loaded, Weights]:
+    """Find, fetch and load the weights that a step's parameters mean.
 
+    Raises
+    ------
+    ValueError
+        If they do not exist, are damaged, or are of another network than the step's.
+    ConnectionError
+        If they cannot be downloaded.
+    """
+    from .networks import TITLES
 
-@step(
-    "dncnn",
-    kind="denoise",
-    title="DnCNN",
-    reference="Zhang et al., Beyond a Gaussian denoiser, IEEE TIP 26 (2017), doi:10.1109/TIP.2017.2662206",
-    record=_record,
-)
-def dncnn(planes: FloatArray, *, sigma: _Sigma = None, weights: _Weights = "auto") -> Steps[FloatArray]:
-    """Convolutional network that predicts and removes Gaussian noise."""
-    from ..inference import predict_iter
-
-    samples = planes.shape[-1]
-    entry = weights_registry.resolve("dncnn", weights, samples)
-    yield Progress(0.0, f"loading the weights {entry.name}")
-    network = _network(weights_registry.locate(entry), entry.sha256, entry.name)
-    per_sample = network.samples == 1 and samples == 3
+    entry = weights_registry.resolve(step, weights, samples, upscale)
+    loaded = _load(weights_registry.locate(entry), entry.sha256, entry.name)
+    network = loaded.network
+    if network.step != step:
+        raise ValueError(
+            f"The file {entry.name} holds a {TITLES[network.step]}, not a {TITLES[step]}: choose the method "
+            f"{TITLES[network.step]} for it."
+        )
     if network.samples == 3 and samples == 1:
         raise ValueError(
-            f"dncnn: weights={weights!r} are for RGB images, and this image is gray. Choose 'auto' or gray ones."
+            f"{step}: weights={weights!r} are for RGB images, and this image is gray. Choose 'auto' or gray ones."
         )
-    x = _split_samples(planes) if per_sample else planes
-    scale = np.float32(1.0 if sigma is None else np.clip(sigma, *entry.sigma) / sigma)
-    y = yield from predict_iter(network, x * scale if scale != 1 else x, network.halo)
+    if network.upscale != upscale:
+        raise ValueError(f"{step}: weights={weights!r} are for upscale={network.upscale}: set that, or choose others.")
+    return loaded, entry
+
+
+def _recorder(step: str) -> Callable[..., dict[str, Any]]:
+    def record(samples: int, *, weights: str, upscale: int = 1, **_: Any) -> dict[str, Any]:
+        entry = weights_registry.resolve(step, weights, samples, upscale)
+        return {"weights": entry.name, "sha256": entry.sha256}
+
+    return record
+
+
+def run_network(
+    loaded: Loaded,
+    planes: FloatArray,
+    ranges: npt.NDArray[np.float64],
+    *,
+    scale: float = 1.0,
+    forward: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> Steps[FloatArray]:
+    """Run a network over planes (N, Y, X, S), on the scale that it was trained on.
+
+    Parameters
+    ----------
+    loaded : Loaded
+    planes, ranges
+        As a step gets them.
+    scale : float
+        Multiplies the planes before the network, and is undone after it.
+    forward : callable, optional
+        What to call instead of the network.
+    """
+    from ..inference import predict_iter
+
+    network, samples = loaded.network, planes.shape[-1]
+    per_sample = network.samples == 1 and samples == 3
+    if per_sample:
+        planes, ranges = _split_samples(planes), ranges.repeat(3, axis=0)
+    x = planes if loaded.normalisation is None else loaded.normalisation.of_planes(planes, ranges)
+    y = yield from predict_iter(
+        network,
+        x * np.float32(scale) if scale != 1 else x,
+        network.halo,
+        multiple=network.multiple,
+        upscale=network.upscale,
+        forward=forward,
+    )
     if scale != 1:
-        y /= scale
+        y /= np.float32(scale)
+    if loaded.normalisation is not None:
+        y = loaded.normalisation.to_planes(y, ranges)
     return _join_samples(y, samples) if per_sample else y
 
 
@@ -85,3 +169,113 @@ def _split_samples(planes: FloatArray) -> FloatArray:
 
 def _join_samples(planes: FloatArray, samples: int) -> FloatArray:
     return np.moveaxis(planes.reshape(-1, samples, *planes.shape[1:3]), 1, -1)
+
+
+@step(
+    "dncnn",
+    kind="denoise",
+    title="DnCNN",
+    reference="Zhang et al., Beyond a Gaussian denoiser, IEEE TIP 26 (2017), doi:10.1109/TIP.2017.2662206",
+    record=_recorder("dncnn"),
+)
+def dncnn(
+    planes: FloatArray,
+    ranges: npt.NDArray[np.float64],
+    *,
+    sigma: _Sigma = None,
+    weights: Annotated[str, _weights("dncnn")] = "auto",
+) -> Steps[FloatArray]:
+    """Convolutional network that predicts and removes Gaussian noise."""
+    yield Progress(0.0, "loading the weights")
+    loaded, entry = open_network("dncnn", weights, planes.shape[-1])
+    scale = 1.0 if sigma is None else float(np.clip(sigma, *entry.sigma)) / sigma
+    return (yield from run_network(loaded, planes, ranges, scale=scale))
+
+
+@step(
+    "drunet",
+    kind="denoise",
+    title="DRUNet",
+    reference="Zhang et al., Plug-and-play image restoration with deep denoiser prior, IEEE TPAMI 44 (2022), "
+    "doi:10.1109/TPAMI.2021.3088914",
+    record=_recorder("drunet"),
+)
+def drunet(
+    planes: FloatArray,
+    ranges: npt.NDArray[np.float64],
+    *,
+    sigma: _GivenSigma = None,
+    weights: Annotated[str, _weights("drunet")] = "auto",
+) -> Steps[FloatArray]:
+    """Deep residual U-Net that is told the noise level; its official weights (131 MB) are downloaded once."""
+    from ..noise import estimate_sigma
+
+    yield Progress(0.0, "loading the weights")
+    loaded, _ = open_network("drunet", weights, planes.shape[-1])
+    out = np.empty_like(planes)
+    for i, plane in enumerate(planes):
+        level = (estimate_sigma(plane) if sigma is None else sigma) / 255
+        forward = partial(loaded.network, sigma=level)
+        work = run_network(loaded, planes[i : i + 1], ranges[i : i + 1], forward=forward)
+        out[i] = (yield from within(work, i / len(planes), (i + 1) / len(planes)))[0]
+    return out
+
+
+@step(
+    "restormer",
+    kind="denoise",
+    title="Restormer",
+    reference="Zamir et al., Restormer, CVPR (2022), doi:10.1109/CVPR52688.2022.00564",
+    record=_recorder("restormer"),
+)
+def restormer(
+    planes: FloatArray,
+    ranges: npt.NDArray[np.float64],
+    *,
+    weights: Annotated[str, _weights("restormer")] = "auto",
+) -> Steps[FloatArray]:
+    """Blind transformer; the shipped one is small, the official one is better and slower."""
+    yield Progress(0.0, "loading the weights")
+    loaded, _ = open_network("restormer", weights, planes.shape[-1])
+    return (yield from run_network(loaded, planes, ranges))
+
+
+@step(
+    "irunet",
+    kind="denoise",
+    title="IRUNet",
+    reference="Gil Zuluaga et al., Blind microscopy image denoising with a deep residual and multiscale "
+    "encoder/decoder network, EMBC (2021), arXiv:2105.00273",
+    record=_recorder("irunet"),
+)
+def irunet(
+    planes: FloatArray,
+    ranges: npt.NDArray[np.float64],
+    *,
+    weights: Annotated[str, _weights("irunet")] = "auto",
+) -> Steps[FloatArray]:
+    """Very small and fast network for stained tissue, blind to the noise level."""
+    yield Progress(0.0, "loading the weights")
+    loaded, _ = open_network("irunet", weights, planes.shape[-1])
+    return (yield from run_network(loaded, planes, ranges))
+
+
+@step(
+    "unet",
+    kind="denoise",
+    title="U-Net",
+    reference="Ronneberger et al., U-Net, MICCAI (2015), doi:10.1007/978-3-319-24574-4_28; Weigert et al., "
+    "Content-aware image restoration, Nature Methods 15 (2018), doi:10.1038/s41592-018-0216-7",
+    record=_recorder("unet"),
+)
+def unet(
+    planes: FloatArray,
+    ranges: npt.NDArray[np.float64],
+    *,
+    upscale: Annotated[int, param("2 = also enlarge the image to twice its size.", ge=1, le=2)] = 1,
+    weights: Annotated[str, _weights("unet")] = "auto",
+) -> Steps[FloatArray]:
+    """U-Net trained on pairs of noisy and clean images; the shipped one is for fluorescence, better train your own."""
+    yield Progress(0.0, "loading the weights")
+    loaded, _ = open_network("unet", weights, planes.shape[-1], upscale)
+    return (yield from run_network(loaded, planes, ranges))

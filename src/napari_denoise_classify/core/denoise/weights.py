@@ -45,6 +45,8 @@ class Weights:
         Name of the file, in the package or in the cache.
     url : str
         Empty for weights shipped in the package.
+    upscale : int
+        How many times as large the output is.
     training : dict
         How they were made: the command, data, seed and figures.
     """
@@ -58,6 +60,7 @@ class Weights:
     licence: str
     file: str
     url: str = ""
+    upscale: int = 1
     training: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
@@ -91,7 +94,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def resolve(step: str, weights: str, samples: int) -> Weights:
+def resolve(step: str, weights: str, samples: int, upscale: int = 1) -> Weights:
     """Find the weights that a step's ``weights`` parameter means.
 
     Parameters
@@ -99,9 +102,12 @@ def resolve(step: str, weights: str, samples: int) -> Weights:
     step : str
         Id of the step.
     weights : str
-        ``"auto"`` for the ones shipped in this package, a name from the registry, or the path of a file.
+        ``"auto"`` for the ones shipped in this package (the official ones, where none are), a name from the registry,
+        or the path of a file.
     samples : int
         Of the image: 1 or 3.
+    upscale : int
+        How many times as large the output shall be.
 
     Raises
     ------
@@ -110,7 +116,7 @@ def resolve(step: str, weights: str, samples: int) -> Weights:
     """
     mine = {name: entry for name, entry in registry().items() if entry.step == step}
     if weights == "auto":
-        entry = next(e for e in mine.values() if not e.url and e.samples == samples)
+        entry = _automatic(step, samples, upscale)
     elif weights in mine:
         entry = mine[weights]
     else:
@@ -126,7 +132,7 @@ def resolve(step: str, weights: str, samples: int) -> Weights:
             name=path.name,
             step=step,
             samples=known.samples if known else 0,
-            sigma=known.sigma if known else (0.0, float("inf")),
+            sigma=known.sigma if known else _sigma_of(path),
             sha256=digest,
             size=path.stat().st_size,
             licence=known.licence if known else "unknown",
@@ -137,6 +143,19 @@ def resolve(step: str, weights: str, samples: int) -> Weights:
             f"{step}: weights={entry.name!r} are for RGB images, and this image is gray. Choose 'auto' or gray ones."
         )
     return entry
+
+
+def _automatic(step: str, samples: int, upscale: int) -> Weights:
+    """Choose weights: shipped before official ones, of the image's samples before gray ones."""
+    fitting = [e for e in registry().values() if e.step == step and e.upscale == upscale and e.samples in (samples, 1)]
+    if not fitting:
+        kind = "RGB" if samples == 3 else "gray"
+        twice = " that enlarge" if upscale > 1 else ""
+        raise ValueError(
+            f"{step}: there are no weights{twice} for {kind} images: choose a file that was trained for them, or "
+            "another method."
+        )
+    return min(fitting, key=lambda e: (bool(e.url), e.samples != samples))
 
 
 def locate(entry: Weights) -> Path:
@@ -176,6 +195,43 @@ def locate(entry: Weights) -> Path:
             "Connect to the internet, choose a local file, or use weights='auto'."
         ) from error
     return Path(found)
+
+
+_ABOUT = "napari_denoise_classify"
+
+
+def about_text(about: dict[str, Any]) -> dict[str, str]:
+    """Return what is known of a network as the header of its ``.safetensors`` file; see `read_about`."""
+    return {_ABOUT: json.dumps(about)}
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """Read what the header of a ``.safetensors`` file tells of its network; empty for files of others.
+
+    Returns
+    -------
+    dict
+        ``step``, ``samples``, ``sigma`` (lowest and highest noise level) and ``normalisation``.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get(_ABOUT, "{}"))
+    except (SafetensorError, ValueError, RecursionError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _sigma_of(path: Path) -> tuple[float, float]:
+    """Return the noise levels for which a user's weights were made, as far as their file tells."""
+    try:
+        low, high = (float(v) for v in read_about(path).get("sigma", ()))
+    except (TypeError, ValueError):
+        return (0.0, float("inf"))
+    return (low, high) if 0 <= low <= high else (0.0, float("inf"))
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

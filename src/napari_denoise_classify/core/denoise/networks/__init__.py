@@ -1,20 +1,75 @@
 """Network architectures, and how a checkpoint is recognised by its content.
 
-Each architecture is a module with ``recognise(shapes)``, which returns its configuration or None, and ``build``.
+Each architecture is a module with ``recognise(shapes)``, which returns its arguments or None. Every network has
+
+- ``step``: the id of the step that runs it;
+- ``samples``: 1 for gray, 3 for RGB;
+- ``halo``: the receptive radius in pixels, for tiles;
+- ``multiple``: the sides of what it is given must be multiples of this;
+- ``upscale``: how many times as large its output is, along Y and X.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
-    from .dncnn import DnCNN
+TITLES = {"dncnn": "DnCNN", "drunet": "DRUNet", "irunet": "IRUNet", "restormer": "Restormer", "unet": "U-Net"}
 
 
-def build_from(state: Mapping[str, torch.Tensor], what: str) -> DnCNN:
+def build(architecture: str, **arguments: Any) -> nn.Module:
+    """Build a network with random weights.
+
+    Parameters
+    ----------
+    architecture : {"dncnn", "drunet", "irunet", "restormer", "unet"}
+    **arguments
+        Of the network; ``samples`` is 1 for gray and 3 for RGB.
+
+    Raises
+    ------
+    ValueError
+        If the architecture is unknown, or does not have an argument.
+    """
+    from . import dncnn, drunet, irunet, restormer, unet
+
+    builders: dict[str, Callable[..., nn.Module]] = {
+        "dncnn": dncnn.DnCNN,
+        "drunet": drunet.build,
+        "irunet": irunet.IRUNet,
+        "restormer": restormer.build,
+        "unet": unet.UNet,
+    }
+    if architecture not in builders:
+        raise ValueError(f"network={architecture!r} is not allowed: give one of {', '.join(builders)}.")
+    try:
+        return builders[architecture](**arguments)
+    except TypeError as error:
+        raise ValueError(f"{TITLES[architecture]} cannot be built with {arguments}: {error}.") from None
+
+
+def recognise(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, dict[str, Any]] | None:
+    """Tell which architecture a checkpoint of these shapes is of, and with which arguments; None if of none."""
+    from . import dncnn, drunet, irunet, restormer, unet
+
+    for architecture, module in (
+        ("dncnn", dncnn),
+        ("drunet", drunet),
+        ("irunet", irunet),
+        ("restormer", restormer),
+        ("unet", unet),
+    ):
+        arguments = module.recognise(shapes)
+        if arguments is not None:
+            return architecture, arguments
+    return None
+
+
+def build_from(state: Mapping[str, torch.Tensor], what: str) -> nn.Module:
     """Recognise a checkpoint's architecture from its keys and shapes, and build it with these weights.
 
     Parameters
@@ -28,16 +83,28 @@ def build_from(state: Mapping[str, torch.Tensor], what: str) -> DnCNN:
     ValueError
         If it fits no architecture; names what was found.
     """
-    from . import dncnn
-
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    found: dict[str, Any] | None = dncnn.recognise(shapes)
+    found = recognise(shapes)
     if found is None:
         listed = ", ".join(f"{key} {list(shape)}" for key, shape in list(shapes.items())[:3])
         raise ValueError(
-            f"{what} holds no DnCNN: its {len(shapes)} tensors begin with {listed or 'nothing'}. "
-            "A DnCNN has model.0.weight, model.0.bias, model.2.weight and so on, batch norm merged."
+            f"{what} holds no network that is known here ({', '.join(TITLES.values())}): its {len(shapes)} tensors "
+            f"begin with {listed or 'nothing'}."
         )
-    network = dncnn.DnCNN(**found)
+    architecture, arguments = found
+    title = TITLES[architecture]
+    if arguments["samples"] not in (1, 3):
+        raise ValueError(f"{what} is a {title} for images of {arguments['samples']} channels: gray (1) or RGB (3) fit.")
+    largest = max((max(shape, default=0) for shape in shapes.values()), default=0)
+    if largest > 4096 or len(shapes) > 4096:
+        raise ValueError(f"{what} is larger than any {title}: up to {largest} channels in {len(shapes)} tensors.")
+    network = build(architecture, **arguments)
+    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    for key in sorted(set(expected) | set(shapes)):
+        if expected.get(key) != shapes.get(key):
+            wanted, got = (list(s[key]) if key in s else "nothing" for s in (expected, shapes))
+            raise ValueError(
+                f"{what} looks like a {title}, but does not fit it: {key} should be {wanted}, and is {got}."
+            )
     network.load_state_dict(dict(state))
     return network

@@ -27,6 +27,10 @@ class DnCNN(nn.Module):
         Width of the hidden layers.
     """
 
+    step = "dncnn"
+    multiple = 1
+    upscale = 1
+
     def __init__(self, samples: int = 1, depth: int = 17, features: int = 64) -> None:
         super().__init__()
         self.samples = samples
@@ -54,16 +58,52 @@ class DnCNN(nn.Module):
         return x - noise
 
 
+def insert_batch_norm(network: DnCNN, example: torch.Tensor) -> nn.Sequential:
+    """Return the network's layers with batch normalisation after every hidden convolution, as the paper trains them.
+
+    Parameters
+    ----------
+    network : DnCNN
+        Its convolutions are shared with the result, their biases move into the normalisation.
+    example : (N, S, Y, X) tensor
+        The normalisation starts out with the statistics of this batch and undoes itself: the function is unchanged.
+    """
+    layers: list[nn.Module] = []
+    x = example
+    last = 2 * (network.depth - 1)
+    with torch.no_grad():
+        for i, layer in enumerate(network.model):
+            x = layer(x.clone())
+            layers.append(layer)
+            if isinstance(layer, nn.Conv2d) and 0 < i < last:
+                norm = nn.BatchNorm2d(layer.out_channels, momentum=0.01).to(x.device)
+                variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+                norm.running_mean, norm.running_var = mean.clone(), variance.clone()
+                norm.weight.copy_(torch.sqrt(variance + norm.eps))
+                norm.bias.copy_(mean)
+                layers.append(norm)
+    return nn.Sequential(*layers)
+
+
+def merge_batch_norm(layers: nn.Sequential) -> dict[str, torch.Tensor]:
+    """Fold the normalisation of `insert_batch_norm` into the convolutions; return a `DnCNN`'s state dict."""
+    state: dict[str, torch.Tensor] = {}
+    convolutions = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
+    for k, i in enumerate(convolutions):
+        layer: Any = layers[i]
+        following = layers[i + 1] if i + 1 < len(layers) else None
+        if isinstance(following, nn.BatchNorm2d):
+            layer = torch.nn.utils.fusion.fuse_conv_bn_eval(layer.eval(), following.eval())
+        state[f"model.{2 * k}.weight"] = layer.weight.detach().contiguous()
+        state[f"model.{2 * k}.bias"] = layer.bias.detach().contiguous()
+    return state
+
+
 def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
     """Return the arguments of `DnCNN` for a checkpoint of these shapes, or None if it is no DnCNN."""
     depth = len(shapes) // 2
     expected = {f"model.{2 * i}.{part}" for i in range(depth) for part in ("weight", "bias")}
     if depth < 3 or set(shapes) != expected:
         return None
-    features, samples = shapes["model.0.weight"][:1], shapes["model.0.weight"][1:2]
-    if samples not in ((1,), (3,)) or features < (1,):
-        return None
-    template = DnCNN(samples[0], depth, features[0]).state_dict()
-    if any(tuple(tensor.shape) != shapes[key] for key, tensor in template.items()):
-        return None
-    return {"samples": samples[0], "depth": depth, "features": features[0]}
+    head = shapes["model.0.weight"]
+    return {"samples": head[1], "depth": depth, "features": head[0]} if len(head) == 4 else None

@@ -1,0 +1,48 @@
+"""DRUNet: a deep residual U-Net that is told the noise level.
+
+Zhang, Li, Zuo, Zhang, Van Gool, Timofte: Plug-and-play image restoration with deep denoiser prior. IEEE TPAMI 44
+(2022), doi:10.1109/TPAMI.2021.3088914. The network is deepinv's; the authors' checkpoints fit it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from ...deepinverse import import_deepinv
+
+
+def build(samples: int = 1, nc: tuple[int, ...] = (64, 128, 256, 512), nb: int = 4) -> nn.Module:
+    """Build a DRUNet; ``forward(x, sigma)`` takes the noise level on the image's own scale of 0..1.
+
+    Parameters
+    ----------
+    samples : int
+        1 for gray, 3 for RGB.
+    nc : tuple of int
+        Widths of the four levels.
+    nb : int
+        Residual blocks per level.
+    """
+    network: nn.Module = import_deepinv().models.DRUNet(samples, samples, nc=nc, nb=nb, pretrained=None)
+    network.step, network.samples, network.upscale = "drunet", samples, 1  # type: ignore[assignment]  # plain attributes
+    network.multiple = 8  # type: ignore[assignment]
+    network.halo = 64  # type: ignore[assignment]  # the radius is twice that; its outer half weighs next to nothing
+    return network
+
+
+def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+    """Return the arguments of `build` for a checkpoint of these shapes, or None if it is no DRUNet."""
+    head, tail = shapes.get("m_head.weight", ()), shapes.get("m_tail.weight", ())
+    if len(head) != 4 or len(tail) != 4 or head[1] != tail[0] + 1:
+        return None
+    nb = sum(key.startswith("m_body.") and key.endswith(".res.0.weight") for key in shapes)
+    widths = [head[0]]
+    for i in (1, 2, 3):
+        down = shapes.get(f"m_down{i}.{nb}.weight", ())
+        if len(down) != 4:
+            return None
+        widths.append(down[0])
+    return {"samples": tail[0], "nc": tuple(widths), "nb": nb}
