@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .device import load_triton
+from .device import is_out_of_memory, load_triton
 from .progress import Progress, Steps
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def fit_iter(
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
     checkpoint: Path | None = None,
+    split: Callable[[Any, int], list[Any]] | None = None,
 ) -> Steps[Fit]:
     """Train a network and leave it with the weights of its best epoch.
 
@@ -77,11 +78,15 @@ def fit_iter(
         Largest norm of the gradient.
     checkpoint : Path, optional
         Written after every epoch and taken up if it exists.
+    split : callable, optional
+        ``split(batch, parts)`` cuts a batch into at most so many parts of about equal size. Where the memory does not
+        hold a whole batch, its parts go through the network one by one, and their gradients are added up.
 
     Yields
     ------
     Progress
-        After each batch; its ``data`` is the epoch's history entry after an epoch.
+        After each batch; after an epoch its ``data`` is the epoch's history entry, and whether it is the best so far
+        as ``improved``.
 
     Returns
     -------
@@ -97,7 +102,7 @@ def fit_iter(
     )
     fit = Fit()
     best = copy.deepcopy(network.state_dict())
-    start = 0
+    start, parts, note = 0, 1, ""
     if checkpoint is not None and checkpoint.exists():
         try:
             saved = torch.load(checkpoint, weights_only=True)
@@ -118,20 +123,40 @@ def fit_iter(
         network.train()
         total, count = 0.0, 0
         for batch in batches(epoch):
-            value = loss(batch)
-            optimiser.zero_grad(set_to_none=True)
-            value.backward()
+            while True:
+                optimiser.zero_grad(set_to_none=True)
+                try:
+                    value = 0.0
+                    chunks = split(batch, parts) if split is not None and parts > 1 else [batch]
+                    for chunk in chunks:
+                        part = loss(chunk) / len(chunks)
+                        part.backward()
+                        value += float(part.detach())
+                    break
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    if split is None or len(split(batch, 2 * parts)) <= len(chunks):
+                        raise MemoryError(
+                            "There is not enough memory to train this network: take smaller patches or a smaller "
+                            "batch, or close other programs."
+                        ) from error
+                parts *= 2
+                note = f" (batches in {parts} parts: the memory does not hold a whole one)"
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
             if clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
             optimiser.step()
             schedule.step()
-            total, count = total + float(value.detach()), count + 1
+            total, count = total + value, count + 1
             done = epoch + min(count / steps_per_epoch, 1)
-            yield Progress(done / epochs, f"epoch {epoch + 1} of {epochs}, loss {total / count:.4g}")
+            yield Progress(done / epochs, f"epoch {epoch + 1} of {epochs}, loss {total / count:.4g}{note}")
         network.eval()
         entry = {"epoch": float(epoch + 1), "loss": total / max(count, 1), "score": score()}
         fit.history.append(entry)
-        if entry["score"] > fit.best_score:
+        improved = entry["score"] > fit.best_score
+        if improved:
             fit.best_score, fit.best_epoch = entry["score"], epoch + 1
             best = copy.deepcopy(network.state_dict())
         elif patience is not None and epoch + 1 >= max(min_epochs, fit.best_epoch + patience):
@@ -150,7 +175,7 @@ def fit_iter(
             }
             write_whole(checkpoint, lambda path, state=state: torch.save(state, path))  # type: ignore[misc]  # mypy cannot infer it
         message = f"epoch {epoch + 1} of {epochs}, loss {entry['loss']:.4g}, score {entry['score']:.4g}"
-        yield Progress((epoch + 1) / epochs, message, entry)
+        yield Progress((epoch + 1) / epochs, message, {**entry, "improved": improved})
     network.load_state_dict(best)
     network.eval()
     return fit

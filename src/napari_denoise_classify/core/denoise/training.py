@@ -1,9 +1,10 @@
-"""Training a denoiser on clean images and fresh synthetic noise."""
+"""Training a denoiser: on pairs, on clean images and fresh synthetic noise, or on noisy images alone."""
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,282 +12,317 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._version import __version__
-from ..device import best_device, place
-from ..files import ImageFile, find_images, read_image, write_whole
+from ..device import best_device, place, prefers_bfloat16
+from ..files import write_whole
 from ..fitting import fit_iter
-from ..images import FloatArray, PlaneImage
-from ..noise import add_gaussian, psnr
-from ..progress import Progress, Steps, within
-from .weights import sha256_of
+from ..images import FloatArray
+from ..progress import Progress, Steps, run
+from . import losses
+from .pairs import Images, load_examples, split_examples
+from .settings import Data, uses_raw
+from .settings import DenoiserTraining as DenoiserTraining
+from .task import Batch, Task, levels, masked, matched
+from .weights import about_text, sha256_of
 
 if TYPE_CHECKING:
     import torch
 
-_VALIDATION_SIGMAS = (15.0, 25.0, 50.0)
-_VALIDATION_SIDE = 128
-_VALIDATION_CROPS = 16
-
 
 @dataclass(frozen=True)
-class DenoiserTraining:
-    """How a DnCNN is trained.
+class Epoch:
+    """What an epoch of training came to; the ``data`` of its `Progress`.
 
     Attributes
     ----------
-    samples : int
-        1 for gray, 3 for RGB. Gray networks trained on RGB files see their luminance.
-    depth, features : int
-    sigma : (float, float)
-        Lowest and highest noise level; drawn anew for each patch. Equal ends train for one level.
-    epochs, steps_per_epoch, batch_size : int
-    patch : int
-        Side of the training patches, in pixels.
-    learning_rate : float
-        Peak of the one-cycle schedule.
-    seed : int
-    mixed_precision : bool
-        Convolutions in bfloat16; the weights stay float32. Pays on GPUs and on CPUs with bfloat16 units.
+    number : int
+        From 1.
+    loss, score : float
+        Mean training loss, and the score on held-out images: PSNR in dB, or the negative loss without clean images.
+    improved : bool
+        Whether it is the best so far: its weights have been written.
+    example : tuple of (Y, X, S) float32
+        A held-out patch: input, output and, where there is one, target; intensities from 0 to 1.
     """
 
-    samples: int = 1
-    depth: int = 17
-    features: int = 64
-    sigma: tuple[float, float] = (0.0, 55.0)
-    epochs: int = 50
-    steps_per_epoch: int = 200
-    batch_size: int = 32
-    patch: int = 48
-    learning_rate: float = 1e-3
-    seed: int = 0
-    mixed_precision: bool = False
-
-    def __post_init__(self) -> None:
-        if self.samples not in (1, 3):
-            raise ValueError(f"samples={self.samples} is not allowed: give 1 (gray) or 3 (RGB).")
-        low, high = self.sigma
-        if not 0 <= low <= high <= 255:
-            raise ValueError(f"sigma={self.sigma} is not allowed: give two numbers with 0 ≤ low ≤ high ≤ 255.")
-        least = {"depth": 3, "features": 1, "epochs": 1, "steps_per_epoch": 1, "batch_size": 1, "patch": 1}
-        for name, minimum in least.items():
-            if getattr(self, name) < minimum:
-                raise ValueError(
-                    f"{name}={getattr(self, name)} is not allowed: give a whole number of at least {minimum}."
-                )
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"learning_rate={self.learning_rate} is not allowed: give a number above 0.")
-
-
-def load_clean(paths: Sequence[str | Path], samples: int) -> dict[str, list[FloatArray]]:
-    """Read clean images for training.
-
-    Parameters
-    ----------
-    paths : sequence
-        Files, folders, globs.
-    samples : int
-        1 or 3. RGB files become their luminance for 1; gray files are left out for 3.
-
-    Returns
-    -------
-    dict
-        From file to its planes, each (Y, X, samples) float32 in 0..1.
-
-    Raises
-    ------
-    ValueError
-        If a file cannot be read, or none is left.
-    """
-    clean: dict[str, list[FloatArray]] = {}
-    for path in find_images(paths):
-        planes = _planes(read_image(path), samples)
-        if planes:
-            clean[str(path)] = planes
-    if not clean:
-        raise ValueError("There are no RGB images among the files: train with samples=1, or add RGB images.")
-    return clean
-
-
-def _planes(file: ImageFile, samples: int) -> list[FloatArray]:
-    image = PlaneImage.wrap(file.data, file.axes)
-    if samples == 3 and not image.rgb:
-        return []
-    ranges = image.ranges("image")
-    planes = [image.planes([index], ranges)[0] for index in image.indices()]
-    if samples == 1 and image.rgb:
-        luminance = np.array([0.299, 0.587, 0.114], np.float32)
-        planes = [(p @ luminance)[..., None] for p in planes]
-    return planes
-
-
-def _patches(planes: list[FloatArray], config: DenoiserTraining, epoch: int) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """Draw an epoch's batches of (noisy, clean) patches; they depend on the seed and the epoch alone."""
-    rng = np.random.default_rng((config.seed, epoch))
-    big = [p for p in planes if min(p.shape[:2]) >= config.patch]
-    weights = np.array([p.shape[0] * p.shape[1] for p in big], float)
-    weights = np.sqrt(weights / weights.sum())  # large images count more, but do not drown the others
-    weights /= weights.sum()
-    for _ in range(config.steps_per_epoch):
-        clean = np.empty((config.batch_size, config.patch, config.patch, config.samples), np.float32)
-        for i, k in enumerate(rng.choice(len(big), config.batch_size, p=weights)):
-            plane = big[k]
-            y, x = (int(rng.integers(n - config.patch + 1)) for n in plane.shape[:2])
-            patch = plane[y : y + config.patch, x : x + config.patch]
-            patch = np.rot90(patch, int(rng.integers(4)))
-            clean[i] = patch[:, ::-1] if rng.random() < 0.5 else patch
-        sigma = rng.uniform(*config.sigma, config.batch_size).astype(np.float32) / 255
-        noise: FloatArray = rng.standard_normal(clean.shape, dtype=np.float32)
-        noise *= sigma[:, None, None, None]
-        noise += clean
-        yield noise, clean
+    number: int
+    loss: float
+    score: float
+    improved: bool
+    example: tuple[FloatArray, ...]
 
 
 def train_denoiser_iter(
-    clean: dict[str, list[FloatArray]],
-    validation: dict[str, list[FloatArray]],
-    output: Path,
-    config: DenoiserTraining,
+    output: str | Path,
     *,
+    inputs: Images | None = None,
+    targets: Images | None = None,
+    masks: Images | None = None,
+    validation: Images | None = None,
+    validation_targets: Images | None = None,
+    config: DenoiserTraining | None = None,
+    start_from: str | Path | None = None,
     name: str = "",
     command: str = "",
     resume: bool = True,
 ) -> Steps[dict[str, Any]]:
-    """Train a DnCNN on clean images, and write its weights and a record of how it was made.
+    """Train a denoiser step by step; see `train_denoiser`.
 
-    Parameters
-    ----------
-    clean, validation : dict
-        From `load_clean`. Validation scores are the mean PSNR over σ 15, 25 and 50 (or the one trained level), with
-        the same noise in every epoch.
-    output : Path
-        ``.safetensors`` file; the record goes beside it as ``.json``, the checkpoint as ``.checkpoint``.
-    config : DenoiserTraining
-    name, command : str
-        For the record.
-    resume : bool
-        Take up the checkpoint if there is one.
-
-    Returns
-    -------
-    dict
-        The record.
-
-    Raises
-    ------
-    ValueError
-        If no image is as large as a patch.
+    Every epoch that is the best so far is written at once, so that a training which is cancelled leaves its best
+    weights; a checkpoint beside them lets the same call go on later.
     """
     import torch
-    from safetensors.torch import save_file
 
-    from .networks.dncnn import DnCNN
+    from .networks import build, build_from
+    from .weights import read_tensors
 
-    planes = [p for group in clean.values() for p in group]
-    if not any(min(p.shape[:2]) >= config.patch for p in planes):
-        raise ValueError(f"patch={config.patch} is not allowed: no training image is that large. Give a smaller one.")
-    torch.manual_seed(config.seed)
+    config = config or DenoiserTraining()
+    output = Path(output)
+    data: Data = "noisy" if targets is None else "clean" if inputs is None else "pairs"
+    if config.upscale == 2 and data != "pairs":
+        raise ValueError("upscale=2 needs pairs: noisy images, and clean ones of twice their size.")
+    yield Progress(0.0, "reading the images")
+    options: dict[str, Any] = {
+        "samples": config.samples,
+        "upscale": config.upscale,
+        "raw": uses_raw(config, data),
+    }
+    examples = load_examples(inputs, targets, masks, **options)
+    if validation is None and validation_targets is None:
+        training, held_out = split_examples(examples, 0.1, config.seed)
+    else:
+        held_out = load_examples(validation, validation_targets, None, **options)
+        names = {e.name for e in held_out}
+        training = [e for e in examples if e.name not in names]
+        if not training:
+            raise ValueError("All training images are also among the validation images: nothing is left to train on.")
+    if config.match_intensities and data == "pairs":
+        training, held_out = ([matched(e) for e in part] for part in (training, held_out))
+    if config.mask and masks is None:
+        training = [masked(e, config.mask) for e in training]
+    task = Task(training, held_out, config, data)
     device = best_device()
-    network = place(DnCNN(config.samples, config.depth, config.features), device)
-    sigmas = _VALIDATION_SIGMAS if config.sigma[0] < config.sigma[1] else (config.sigma[0],)
-    held_out = _validation_crops([p for group in validation.values() for p in group], config.seed)
+    torch.manual_seed(config.seed)
+    network = build(config.network, **config.size())
+    if start_from is not None:
+        given = build_from(read_tensors(Path(start_from)), f"The file {Path(start_from).name}")
+        if given.step != config.network or given.samples != config.samples or given.upscale != config.upscale:
+            raise ValueError(
+                f"start_from={str(start_from)!r} is not allowed: it holds a {given.step} with {given.samples} "
+                f"samples and upscale {given.upscale}, other than the training's."
+            )
+        network = given
+    first = next(task.batches(10**6))[0]
+    body, forward, state = _trainable(network, torch.from_numpy(first).permute(0, 3, 1, 2))
+    place(body, device)
+    mixed = prefers_bfloat16(device) if config.mixed_precision is None else config.mixed_precision
 
     def tensor(batch: FloatArray) -> torch.Tensor:
-        return torch.from_numpy(batch).to(device).permute(0, 3, 1, 2)
+        return torch.from_numpy(np.ascontiguousarray(batch)).to(device).permute(0, 3, 1, 2)
 
-    def loss(batch: tuple[FloatArray, FloatArray]) -> torch.Tensor:
-        noisy, target = (tensor(part) for part in batch)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision):
-            noise = network.model(noisy)
-        return torch.nn.functional.l1_loss(noisy - noise.float(), target)
+    def loss(batch: Batch) -> torch.Tensor:
+        noisy, target, weight = (tensor(part) for part in batch)
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+            if data == "noisy":
+                return task.self_supervised(forward, noisy).float()
+            out = forward(noisy)
+        return losses.supervised(task.loss_name, out.float(), target, weight)
+
+    def predict(plane: FloatArray) -> FloatArray:
+        side = int(network.multiple)  # type: ignore[arg-type]  # every network has it
+        height, width = plane.shape[:2]
+        padded = np.pad(plane, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge")
+        with torch.inference_mode():
+            out = forward(tensor(padded[None])).permute(0, 2, 3, 1)[0].float().cpu().numpy()
+        return np.asarray(out[: height * config.upscale, : width * config.upscale])
+
+    variants = task.variants()
 
     def figures() -> dict[str, float]:
-        found: dict[str, float] = {}
-        for sigma in sigmas:
-            values = []
-            for i, crop in enumerate(held_out):
-                noisy = add_gaussian(crop, sigma, np.random.default_rng((config.seed, i)), 1.0)
-                with torch.inference_mode():
-                    out = network(tensor(noisy[None])).permute(0, 2, 3, 1)[0].cpu().numpy()
-                values.append(psnr(crop, np.clip(out, 0, 1), 1.0))
-            found[f"psnr_{sigma:g}"] = float(np.mean(values))
-        return found
+        if data == "noisy":
+            torch.manual_seed(config.seed)
+            crops = [c.seen[: c.seen.shape[0] // 16 * 16, : c.seen.shape[1] // 16 * 16] for c in task.crops]
+            with torch.no_grad():
+                values = [float(task.self_supervised(forward, tensor(c[None]))) for c in crops if c.size]
+            return {"loss": float(np.mean(values))}
+        return {
+            label: float(np.mean([task.psnr(k, predict(task.noisy(k, noise))) for k in range(len(task.crops))]))
+            for label, noise in variants.items()
+        }
 
     def score() -> float:
-        return float(np.mean(list(figures().values())))
+        mean = float(np.mean(list(figures().values())))
+        return -mean if data == "noisy" else mean
 
-    checkpoint = output.with_suffix(".checkpoint")
-    if not resume:
-        checkpoint.unlink(missing_ok=True)
-    yield Progress(0.0, f"{len(planes)} planes of {len(clean)} files")
-    fit = yield from within(
-        fit_iter(
-            network,
-            lambda epoch: _patches(planes, config, epoch),
-            loss,
-            score,
-            epochs=config.epochs,
-            steps_per_epoch=config.steps_per_epoch,
-            learning_rate=config.learning_rate,
-            clip_norm=0.5,
-            checkpoint=checkpoint,
-        ),
-        0.0,
-        1.0,
-    )
-    state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
-    write_whole(output, lambda path: save_file(state, path))
-    record = {
-        "name": name or output.stem,
-        "step": "dncnn",
+    def example() -> tuple[FloatArray, ...]:
+        noisy = task.noisy(0, list(variants.values())[len(variants) // 2])
+        target = task.crops[0].target
+        planes = [noisy, predict(noisy), *([target] if target is not None else [])]
+        return tuple(task.shown(p) for p in planes)
+
+    about = {
+        "step": config.network,
         "samples": config.samples,
-        "sigma": list(config.sigma),
-        "sha256": sha256_of(output),
-        "size": output.stat().st_size,
+        "sigma": levels(task.noise if data == "clean" else None),
+        "normalisation": None if task.normalisation is None else task.normalisation.to_dict(),
+    }
+    record: dict[str, Any] = {
+        "name": name or output.stem,
+        **about,
         "licence": "BSD-3-Clause",
         "file": output.name,
         "training": {
             "command": command,
+            "data": data,
+            "loss": task.loss_name,
             "package_version": __version__,
             "torch_version": torch.__version__,
+            "device": device.type,
             "config": asdict(config),
-            "files": len(clean),
-            "validation_files": len(validation),
-            "best_epoch": fit.best_epoch,
-            "epochs_done": len(fit.history),
-            "figures": {key: round(value, 3) for key, value in figures().items()},
+            "files": len({e.name for e in training}),
+            "validation_files": len({e.name for e in held_out}),
+            "started_from": None if start_from is None else sha256_of(Path(start_from)),
         },
     }
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    write_whole(output.with_suffix(".json"), lambda path: path.write_text(text, encoding="utf-8"))
+
+    def save(epoch: int, done: int) -> None:
+        tensors = {key: value.detach().cpu().contiguous() for key, value in state().items()}
+        _save(output, tensors, about)
+        record["sha256"], record["size"] = sha256_of(output), output.stat().st_size
+        rounded = {key: round(value, 4) for key, value in figures().items()}
+        record["training"] |= {"best_epoch": epoch, "epochs_done": done, "figures": rounded}
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        write_whole(output.with_suffix(".json"), lambda path: path.write_text(text, encoding="utf-8"))
+
+    checkpoint = output.with_suffix(".checkpoint")
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
+    yield Progress(0.0, f"{len(training)} planes of {record['training']['files']} images, loss {task.loss_name}")
+    work = fit_iter(
+        body,
+        task.batches,
+        loss,
+        score,
+        epochs=config.epochs,
+        steps_per_epoch=config.steps_per_epoch,
+        learning_rate=config.learning_rate,
+        clip_norm=0.5,
+        checkpoint=checkpoint,
+        split=_split,
+    )
+    try:
+        while True:
+            progress = next(work)
+            entry: Any = progress.data
+            if entry is None:
+                yield progress
+                continue
+            number = int(entry["epoch"])
+            if entry["improved"]:
+                save(number, number)
+            shown = Epoch(number, entry["loss"], entry["score"], entry["improved"], example())
+            yield Progress(progress.fraction, progress.message, shown)
+    except StopIteration as stop:
+        fit = stop.value
+    finally:
+        work.close()
+    save(fit.best_epoch, len(fit.history))
+    checkpoint.unlink(missing_ok=True)
     return record
 
 
-def _validation_crops(planes: list[FloatArray], seed: int) -> list[FloatArray]:
-    """Cut the same few crops of held-out images for every epoch."""
-    rng = np.random.default_rng(seed)
-    crops = []
-    for k in rng.choice(len(planes), _VALIDATION_CROPS, replace=len(planes) < _VALIDATION_CROPS):
-        plane = planes[k]
-        y, x = (int(rng.integers(max(0, n - _VALIDATION_SIDE) + 1)) for n in plane.shape[:2])
-        crops.append(plane[y : y + _VALIDATION_SIDE, x : x + _VALIDATION_SIDE])
-    return crops
+def train_denoiser(
+    output: str | Path,
+    *,
+    inputs: Images | None = None,
+    targets: Images | None = None,
+    masks: Images | None = None,
+    validation: Images | None = None,
+    validation_targets: Images | None = None,
+    start_from: str | Path | None = None,
+    resume: bool = True,
+    report: Callable[[Progress], None] | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Train a denoiser on your own images, and write its weights.
 
+    Parameters
+    ----------
+    output : str or Path
+        ``.safetensors`` file, for the parameter ``weights`` of the network's step. The record goes beside it as
+        ``.json``; a training that stopped early leaves its best weights and a ``.checkpoint``, with which the same
+        call goes on.
+    inputs : files or mapping of arrays, optional
+        Noisy images. Alone: self-supervised training.
+    targets : files or mapping of arrays, optional
+        Clean images. With ``inputs``: pairs, matched by name. Alone: ``noise`` is added to them, fresh for each patch.
+    masks : files or mapping of arrays, optional
+        Where training looks, matched by name; the rest counts with the weight ``outside``.
+    validation, validation_targets : optional
+        Held-out images; default: a tenth of the images.
+    start_from : str or Path, optional
+        Weights to start from.
+    resume : bool
+        Take up the checkpoint if there is one.
+    report : callable, optional
+        Called with every `Progress`; its ``data`` is an `Epoch` after each epoch.
+    **settings
+        Of `DenoiserTraining`: ``network="unet"``, ``noise="gaussian:0-55"``, ``epochs=50``, ….
 
-def split_files(
-    clean: dict[str, list[FloatArray]], fraction: float, seed: int
-) -> tuple[dict[str, list[FloatArray]], dict[str, list[FloatArray]]]:
-    """Hold out whole files for validation.
+    Returns
+    -------
+    dict
+        The record: settings, figures on the held-out images, SHA-256 of the weights.
 
     Raises
     ------
     ValueError
-        If there is only one file.
+        If images cannot be read or matched, or settings do not fit.
+
+    Examples
+    --------
+    >>> import napari_denoise_classify as ndc
+    >>> ndc.train_denoiser("mine.safetensors", inputs=["noisy/"], targets=["clean/"])  # doctest: +SKIP
+    >>> ndc.denoise(image, "unet", weights="mine.safetensors")  # doctest: +SKIP
     """
-    names = sorted(clean)
-    if len(names) < 2:
-        raise ValueError("One file cannot be split: give at least two, or name the validation files.")
-    count = min(max(1, round(fraction * len(names))), len(names) - 1)
-    chosen = set(np.random.default_rng(seed).permutation(names)[:count].tolist())
-    return (
-        {name: clean[name] for name in names if name not in chosen},
-        {name: clean[name] for name in names if name in chosen},
+    try:
+        config = DenoiserTraining(**settings)
+    except TypeError as error:
+        raise ValueError(f"The settings do not fit: {error}.") from None
+    work = train_denoiser_iter(
+        output,
+        inputs=inputs,
+        targets=targets,
+        masks=masks,
+        validation=validation,
+        validation_targets=validation_targets,
+        config=config,
+        start_from=start_from,
+        resume=resume,
     )
+    return run(work, report)
+
+
+def _split(batch: Batch, parts: int) -> list[Batch]:
+    pieces = [np.array_split(part, min(parts, len(part))) for part in batch]
+    return list(zip(*pieces, strict=True))
+
+
+def _save(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
+    from safetensors.torch import save_file
+
+    write_whole(path, lambda temporary: save_file(tensors, temporary, metadata=about_text(about)))
+
+
+def _trainable(
+    network: torch.nn.Module, example: torch.Tensor
+) -> tuple[torch.nn.Module, Callable[[torch.Tensor], torch.Tensor], Callable[[], dict[str, torch.Tensor]]]:
+    """Return what is trained, how it is called, and how its weights are read.
+
+    A DnCNN is trained with batch normalisation, which is merged into its convolutions when it is saved.
+    """
+    from .networks.dncnn import DnCNN, insert_batch_norm, merge_batch_norm
+
+    if not isinstance(network, DnCNN):
+        return network, network, network.state_dict
+    layers = insert_batch_norm(network, example)
+    return layers, lambda x: x - layers(x), lambda: merge_batch_norm(copy.deepcopy(layers))
