@@ -5,8 +5,8 @@ modules of steps import torch, scikit-learn and OpenCV only when they run.
 """
 
 from .classify import methods
-from .denoise import classical, neural
+from .denoise import anscombe, bm3d, classical, neural, self_supervision
 from .explain import attribution
 from .mask import geometric
 
-__all__ = ["attribution", "classical", "geometric", "methods", "neural"]
+__all__ = ["anscombe", "attribution", "bm3d", "classical", "geometric", "methods", "neural", "self_supervision"]
