@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from .core.classify.datasets import Crops, load_crops
     from .core.classify.storage import example_classifier, load_classifier
     from .core.classify.training import train_classifier
+    from .core.denoise.training import train_denoiser
+    from .core.estimation import estimate_noise
     from .core.explain.attribution import explain
     from .core.explain.contours import critical_area
+    from .core.quality import compare, residual, residual_structure
     from .core.recipe import Recipe
     from .core.steps import steps
     from .core.workflow import Classified, classify
@@ -29,15 +32,20 @@ _WHERE = {
     "Crops": "core.classify.datasets",
     "Recipe": "core.recipe",
     "classify": "core.workflow",
+    "compare": "core.quality",
     "critical_area": "core.explain.contours",
     "denoise": "core.api",
+    "estimate_noise": "core.estimation",
     "example_classifier": "core.classify.storage",
     "explain": "core.explain.attribution",
     "load_classifier": "core.classify.storage",
     "load_crops": "core.classify.datasets",
     "mask": "core.api",
+    "residual": "core.quality",
+    "residual_structure": "core.quality",
     "steps": "core.steps",
     "train_classifier": "core.classify.training",
+    "train_denoiser": "core.denoise.training",
 }
 
 __all__ = [
@@ -47,15 +55,20 @@ __all__ = [
     "Recipe",
     "__version__",
     "classify",
+    "compare",
     "critical_area",
     "denoise",
+    "estimate_noise",
     "example_classifier",
     "explain",
     "load_classifier",
     "load_crops",
     "mask",
+    "residual",
+    "residual_structure",
     "steps",
     "train_classifier",
+    "train_denoiser",
 ]
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dask.array
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify.widgets.layers import METADATA_KEY
+from napari_denoise_classify.widgets.layers import METADATA_KEY, add_image_like, take
 
 GEOMETRY = {
     "scale": (2.0, 0.5, 0.25),
@@ -177,3 +179,16 @@ def test_axis_labels_name_the_channels(open_dock, wait):
     dock.run_button.native.click()
     wait(dock)
     assert "axes='CYX'" in viewer.layers[-1].metadata[METADATA_KEY]["python"]
+
+
+def test_an_enlarged_image_covers_the_same_field(make_napari_viewer: Any) -> None:
+    viewer = make_napari_viewer()
+    image = np.arange(48, dtype=np.uint16).reshape(6, 8)
+    layer = viewer.add_image(
+        image, scale=(2.0, 3.0), translate=(10.0, -4.0), rotate=30.0, shear=[0.2], affine=np.diag([1.5, 0.5, 1.0])
+    )
+    enlarged = image.repeat(2, axis=0).repeat(2, axis=1)
+    new = add_image_like(viewer, take(layer), enlarged, "unet", {})
+    for y, x in [(0, 0), (5, 7), (2, 3)]:
+        centre = np.mean([new.data_to_world((2 * y + a, 2 * x + b)) for a in (0, 1) for b in (0, 1)], axis=0)
+        np.testing.assert_allclose(centre, layer.data_to_world((y, x)), atol=1e-9)

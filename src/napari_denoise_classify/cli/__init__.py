@@ -8,6 +8,7 @@ from .classifiers import classify, explain, train
 from .demo import demo
 from .images import denoise, mask
 from .listing import steps
+from .quality import compare, estimate_noise
 from .training import train_denoiser
 
 app = typer.Typer(
@@ -19,7 +20,7 @@ app = typer.Typer(
     help="Denoise, mask, classify and explain microscopy images.",
 )
 
-for _command in (demo, denoise, mask, train, classify, explain, steps, train_denoiser):
+for _command in (demo, denoise, mask, train, classify, explain, compare, estimate_noise, steps, train_denoiser):
     app.command()(_command)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox
+from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, PushButton
+from napari.utils.notifications import show_error
 
+from ..core.estimation import NoiseEstimate, estimate_noise_iter
 from ..core.recipe import Processed, Recipe
 from ..core.steps import get_step
 from .dock import Dock, layer_box
 from .layers import METADATA_KEY, Source, add_image_like, take
 from .parameters import StepFields
+from .workers import USER_ERRORS
 
 if TYPE_CHECKING:
     import napari
@@ -80,7 +83,8 @@ class ProcessDock(Dock):
     def add_result(self, source: Source, recipe: Recipe, record: dict[str, Any], result: Processed) -> None:
         """Add what came out to the viewer."""
         layer = add_image_like(self.viewer, source, result.image, recipe.title, record)
-        self.say(f"Added {layer.name}.")
+        weights = [detail["weights"] for detail in record["details"] if "weights" in detail]
+        self.say(f"Added {layer.name}." + (f" Weights: {', '.join(weights)}." if weights else ""))
 
 
 class DenoiseDock(ProcessDock):
@@ -90,11 +94,36 @@ class DenoiseDock(ProcessDock):
         super().__init__(napari_viewer, "Denoise", "Remove noise from an image; the result is a new layer.")
         self.method = StepFields(self.form, "denoise", "Method", default="dncnn")
         self.range = RangeFields(self.form)
+        self.estimate_button = PushButton(text="Estimate noise", name="estimate", label="")
+        self.estimate_button.tooltip = "Measure the noise of the image, set the method's sigma, and propose a method."
+        self.estimate_button.native.setObjectName("estimate")
+        self.estimate_button.clicked.connect(self._on_estimate)
+        self.add(self.estimate_button)
         self.finish()
 
     def recipe(self) -> Recipe:
         """Return the chosen step as a recipe."""
         return Recipe([self.method.step], self.range.value)
+
+    def _on_estimate(self) -> None:
+        try:
+            if self.image.value is None:
+                raise ValueError("There is no image: open one, or take one from File ▸ Open Sample.")
+            source = take(self.image.value)
+            self.launch(estimate_noise_iter(source.image, self.range.value), self._on_estimated)
+        except USER_ERRORS as error:
+            show_error(str(error))
+
+    def _on_estimated(self, found: NoiseEstimate) -> None:
+        """Set the noise level of the chosen method, if it has one, and tell what was found."""
+        step = self.method.step
+        words = found.sentence
+        if step is not None and "sigma" in step[1]:
+            level = next(p for p in get_step(step[0]).parameters if p.name == "sigma")
+            lowest = level.minimum if level.minimum is not None else 0.0
+            self.method.step = (step[0], {"sigma": max(round(found.sigma, 1), lowest)})
+            words += f" Sigma of {get_step(step[0]).title} is set to {self.method.step[1]['sigma']:g}."
+        self.say(words)
 
 
 class MaskDock(ProcessDock):

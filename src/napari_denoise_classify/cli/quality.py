@@ -1,0 +1,132 @@
+"""The commands ``compare`` and ``estimate-noise``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from ..core.estimation import estimate_noise_iter
+from ..core.files import ImageFile, find_images, read_image, user_path, write_like, write_whole
+from ..core.images import PlaneImage
+from ..core.quality import compare_iter, residual_iter, residual_structure_iter
+from .common import Inputs, Overwrite, check_new, for_each, guarded, output_names, say, with_bar
+from .images import Axes, RangeOption, parse_range
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Table = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write the table to this CSV file as well.", show_default=False)
+]
+
+
+def compare(
+    reference: Annotated[Path, typer.Argument(help="The clean image.", show_default=False)],
+    images: Inputs,
+    output: Table = None,
+    axes: Axes = None,
+    value_range: Annotated[
+        float | None,
+        typer.Option(help="Peak of the PSNR. Default: the reference's range, 255 for 8 bit.", show_default=False),
+    ] = None,
+    residual: Annotated[
+        bool,
+        typer.Option("--residual", help="Write each image minus the reference, and tell whether it looks like noise."),
+    ] = False,
+    residuals: Annotated[Path, typer.Option(help="Folder for the residual images.")] = Path("results"),
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare images with a reference: PSNR, SSIM, affine-matched PSNR, RMSE, NRMSE for each plane.
+
+    With --residual, take the noisy image as REFERENCE: the residual is what the denoiser took away.
+    """
+    paths = guarded(lambda: find_images(images))
+    names = guarded(lambda: output_names(paths, residuals, lambda _: "_residual.tif")) if residual else {}
+    guarded(lambda: _check_table(output, overwrite))
+    clean = guarded(lambda: read_image(reference))
+    base = guarded(lambda: _wrap(clean, axes))
+    tables: list[pd.DataFrame] = []
+
+    def one(path: Path) -> None:
+        image = _wrap(read_image(path), axes or clean.axes)
+        if residual:
+            check_new([names[path]], overwrite)
+        table = with_bar(compare_iter(base, {str(path): image}, value_range), path.name)
+        tables.append(table)
+        say(_text(table, header=len(tables) == 1))
+        if residual:
+            taken = with_bar(residual_iter(base, image), path.name)
+            write_like(names[path], taken, clean, base.axes)
+            found = with_bar(residual_structure_iter(base, image), path.name)
+            say(f"{names[path]}: {found.sentence}")
+
+    try:
+        for_each(paths, one)
+    finally:
+        _write_table(tables, output)
+
+
+def estimate_noise(
+    images: Inputs,
+    output: Table = None,
+    axes: Axes = None,
+    intensity_range: RangeOption = "image",
+    overwrite: Overwrite = False,
+) -> None:
+    """Estimate the noise of images, and propose a method against it."""
+    how = guarded(lambda: parse_range(intensity_range))
+    paths = guarded(lambda: find_images(images))
+    guarded(lambda: _check_table(output, overwrite))
+    tables: list[pd.DataFrame] = []
+
+    def one(path: Path) -> None:
+        import pandas as pd
+
+        found = with_bar(estimate_noise_iter(_wrap(read_image(path), axes), how), path.name)
+        row = {"image": str(path), **found.to_dict()}
+        row["parameters"] = " ".join(f"{name}={value}" for name, value in found.parameters.items())
+        tables.append(pd.DataFrame([row]))
+        shown = tables[-1].drop(columns=["sentence", "parameters", "step"])
+        say(_text(shown, header=len(tables) == 1))
+        say(f"{path.name}: {found.sentence}")
+
+    try:
+        for_each(paths, one)
+    finally:
+        _write_table(tables, output)
+
+
+def _wrap(file: ImageFile, axes: str | None) -> PlaneImage:
+    return PlaneImage.wrap(file.data, axes or file.axes)
+
+
+def _text(table: pd.DataFrame, header: bool) -> str:
+    """Lay a table out in columns that stay where they are from one file to the next."""
+    lines = []
+    if header:
+        lines.append("  ".join([*(f"{name:>12}" for name in table.columns[1:]), str(table.columns[0])]))
+    for row in table.itertuples(index=False):
+        cells = (f"{v:12.4g}" if isinstance(v, (float, np.floating)) else f"{v!s:>12}" for v in row[1:])
+        lines.append("  ".join([*cells, str(row[0])]))
+    return "\n".join(lines)
+
+
+def _check_table(output: Path | None, overwrite: bool) -> None:
+    if output is not None:
+        if output.suffix.lower() != ".csv":
+            raise ValueError(f"{output}: tables are written as .csv; give such a name.")
+        check_new([user_path(output)], overwrite)
+
+
+def _write_table(tables: list[pd.DataFrame], output: Path | None) -> None:
+    """Write what was found; also where some files failed."""
+    if output is None or not tables:
+        return
+    import pandas as pd
+
+    table = pd.concat(tables, ignore_index=True)
+    guarded(lambda: write_whole(user_path(output), lambda path: table.to_csv(path, index=False)))
+    say(str(output))
