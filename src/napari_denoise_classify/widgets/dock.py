@@ -110,6 +110,9 @@ class Dock(Container[Any]):
         """Show the outcome."""
         self.status.value = text
 
+    def show_data(self, data: object) -> None:
+        """Show what a `Progress` brings along; by default nothing."""
+
     # --- events ---------------------------------------------------------------------------------------------------
 
     def _on_run(self) -> None:
@@ -135,6 +138,8 @@ class Dock(Container[Any]):
         left = "" if seconds_left is None else f"  ({_duration(seconds_left)} left)"
         if self.cancel_button.enabled:
             self.status.value = f"{progress.message}{left}"
+        if progress.data is not None:
+            self.show_data(progress.data)
 
     def _on_end(self, how: str) -> None:
         self.job = None
