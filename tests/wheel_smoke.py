@@ -23,7 +23,7 @@ for name in ("napari", "qtpy"):  # magicgui brings qtpy, which refuses to be imp
         continue
     raise SystemExit(f"{{name}} can be imported without extras.")
 image = numpy.random.default_rng(0).integers(0, 256, (32, 32), dtype=numpy.uint8)
-for step in ("median", "dncnn"):
+for step in ("median", "dncnn", "bm3d", "unet"):
     clean = {PACKAGE}.denoise(image, step)
     assert clean.shape == image.shape and clean.dtype == image.dtype and (clean != image).any(), step
 """

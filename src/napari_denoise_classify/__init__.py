@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .core.classify.storage import example_classifier, load_classifier
     from .core.classify.training import train_classifier
     from .core.denoise.training import train_denoiser
+    from .core.denoise.zoo import export_zoo
+    from .core.denoise.zoo_import import import_zoo
     from .core.estimation import estimate_noise
     from .core.explain.attribution import explain
     from .core.explain.contours import critical_area
@@ -38,6 +40,8 @@ _WHERE = {
     "estimate_noise": "core.estimation",
     "example_classifier": "core.classify.storage",
     "explain": "core.explain.attribution",
+    "export_zoo": "core.denoise.zoo",
+    "import_zoo": "core.denoise.zoo_import",
     "load_classifier": "core.classify.storage",
     "load_crops": "core.classify.datasets",
     "mask": "core.api",
@@ -61,6 +65,8 @@ __all__ = [
     "estimate_noise",
     "example_classifier",
     "explain",
+    "export_zoo",
+    "import_zoo",
     "load_classifier",
     "load_crops",
     "mask",

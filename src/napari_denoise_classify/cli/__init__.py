@@ -10,6 +10,7 @@ from .images import denoise, mask
 from .listing import steps
 from .quality import compare, estimate_noise
 from .training import train_denoiser
+from .zoo import export_model, import_model
 
 app = typer.Typer(
     name="napari-denoise-classify",
@@ -20,7 +21,20 @@ app = typer.Typer(
     help="Denoise, mask, classify and explain microscopy images.",
 )
 
-for _command in (demo, denoise, mask, train, classify, explain, compare, estimate_noise, steps, train_denoiser):
+for _command in (
+    demo,
+    denoise,
+    mask,
+    train,
+    classify,
+    explain,
+    compare,
+    estimate_noise,
+    steps,
+    train_denoiser,
+    export_model,
+    import_model,
+):
     app.command()(_command)
 
 
