@@ -55,28 +55,36 @@ def test_checkpoints_are_recognised(samples: int, depth: int, features: int) -> 
     assert torch.equal(built(x), net(x))
 
 
-def foreign() -> dict[str, dict[str, torch.Tensor]]:
+def foreign() -> dict[str, tuple[str, dict[str, torch.Tensor]]]:
     good = DnCNN(1, 4, 4).state_dict()
+    unknown = r"holds no network that is known here .*: its \d+ tensors begin with"
     return {
-        "nothing": {},
-        "another network": torch.nn.Linear(3, 3).state_dict(),
-        "a key too many": {**good, "extra": torch.zeros(1)},
-        "a missing layer": {k: v for k, v in good.items() if not k.startswith("model.2")},
-        "a kernel of 5": {**good, "model.0.weight": torch.zeros(4, 1, 5, 5)},
-        "two samples": DnCNN(2, 4, 4).state_dict(),
-        "widths that do not fit": {**good, "model.2.bias": torch.zeros(5)},
-        "a number for a kernel": {**good, "model.0.weight": torch.tensor(1.0)},
+        "nothing": (unknown + " nothing", {}),
+        "another network": (unknown + r" weight \[3, 3\], bias \[3\]", torch.nn.Linear(3, 3).state_dict()),
+        "a key too many": (unknown, {**good, "extra": torch.zeros(1)}),
+        "a missing layer": (unknown, {k: v for k, v in good.items() if not k.startswith("model.2")}),
+        "a kernel of 5": (
+            r"looks like a DnCNN, .* fit it: model\.0\.weight should be \[4, 1, 3, 3\], and is \[4, 1, 5, 5\]",
+            {**good, "model.0.weight": torch.zeros(4, 1, 5, 5)},
+        ),
+        "two samples": ("is a DnCNN for images of 2 channels", DnCNN(2, 4, 4).state_dict()),
+        "widths that do not fit": (
+            r"looks like a DnCNN, but does not fit it: model\.2\.bias should be \[4\], and is \[5\]",
+            {**good, "model.2.bias": torch.zeros(5)},
+        ),
+        "a number for a kernel": (unknown, {**good, "model.0.weight": torch.tensor(1.0)}),
+        "too large": ("is larger than any DnCNN", {**good, "model.2.bias": torch.zeros(5000)}),
     }
 
 
 @pytest.mark.parametrize("kind", foreign())
 def test_foreign_checkpoints_are_refused(kind: str, tmp_path: Path) -> None:
-    state = foreign()[kind]
-    with pytest.raises(ValueError, match=r"it holds no DnCNN: its \d+ tensors begin with"):
+    words, state = foreign()[kind]
+    with pytest.raises(ValueError, match=f"^it {words}"):
         build_from(state, "it")
     path = tmp_path / "foreign.pth"
     torch.save(state, path)
-    with pytest.raises(ValueError, match=r"foreign.pth holds no DnCNN"):
+    with pytest.raises(ValueError, match=rf"foreign\.pth {words}"):
         ndc.denoise(np.zeros((8, 8), np.uint8), "dncnn", weights=str(path))
 
 

@@ -87,7 +87,86 @@ def test_progress_and_history_are_reported() -> None:
     assert len(seen) == 4 * (STEPS + 1)
     assert [p.fraction for p in seen] == sorted(p.fraction for p in seen)
     assert seen[-1].fraction == 1
-    assert [p.data for p in seen if p.data is not None] == fit.history
+    entries = [p.data for p in seen if p.data is not None]
+    assert [{k: v for k, v in entry.items() if k != "improved"} for entry in entries] == fit.history
+    best = np.maximum.accumulate([-np.inf, *(entry["score"] for entry in fit.history)])
+    assert [entry["improved"] for entry in entries] == (np.diff(best) > 0).tolist()
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+def halves(batch: torch.Tensor, parts: int) -> list[tuple[torch.Tensor, float]]:
+    return [(part, len(part) / len(batch)) for part in batch.tensor_split(min(parts, len(batch)))]
+
+
+@pytest.mark.parametrize("most", [1, 5, 8, 16])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_batches_are_split_where_memory_is_full(most: int, error: type[Exception]) -> None:
+    def training(net: torch.nn.Module, limit: int) -> Any:
+        def loss(x: torch.Tensor) -> torch.Tensor:
+            if len(x) > limit:
+                raise error("out of memory")
+            return (net(x)[:, 0] - x.sum(1)).square().mean()
+
+        return fit_iter(
+            net, batches, loss, lambda: 0.0, epochs=2, steps_per_epoch=STEPS, learning_rate=0.05, split=halves
+        )
+
+    whole, parts = network(), network()
+    seen: list[Progress] = []
+    expected = run(training(whole, 16))
+    found = run(training(parts, most), seen.append)
+    for a, b in zip(parameters(whole), parameters(parts), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert [e["loss"] for e in found.history] == pytest.approx([e["loss"] for e in expected.history], rel=1e-5)
+    count = {1: 16, 5: 4, 8: 2, 16: 1}[most]
+    words = f"(batches in {count} parts: the memory does not hold a whole one)"
+    assert all((words in p.message) == (most < 16) for p in seen if p.data is None)
+
+
+def test_the_gradient_of_parts_is_that_of_the_batch() -> None:
+    from napari_denoise_classify.core.denoise.losses import supervised
+    from napari_denoise_classify.core.denoise.training import _split
+
+    rng = np.random.default_rng(0)
+    batch = tuple(rng.random((7, 6, 6, 1), np.float32) for _ in range(3))
+    batch[2][:] = batch[2] > 0.7  # masks that differ in size
+    batch[2][3] = 0
+    for parts in (1, 2, 4, 7, 16):
+        gain = torch.tensor(0.3, requires_grad=True)
+        pieces = _split(batch, parts)
+        assert len(pieces) == min(parts, 7)
+        assert sum(share for _, share in pieces) == pytest.approx(1)
+        for piece, share in pieces:
+            x, y, w = (torch.from_numpy(part).permute(0, 3, 1, 2) for part in piece)
+            (supervised("mse", gain * x, y, w) * share).backward()
+        if parts == 1:
+            expected = float(gain.grad)
+        assert float(gain.grad) == pytest.approx(expected, rel=1e-5)
+
+
+def test_memory_that_never_suffices_is_reported() -> None:
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("out of memory")
+
+    for split in (None, halves):
+        work = fit_iter(
+            network(), batches, loss, lambda: 0.0, epochs=1, steps_per_epoch=STEPS, learning_rate=0.1, split=split
+        )
+        with pytest.raises(MemoryError, match=r"not enough memory to train this network: take smaller patches"):
+            run(work)
+
+
+def test_other_errors_are_not_swallowed() -> None:
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes do not fit")
+
+    work = fit_iter(
+        network(), batches, loss, lambda: 0.0, epochs=1, steps_per_epoch=STEPS, learning_rate=0.1, split=halves
+    )
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        run(work)
 
 
 @pytest.mark.parametrize("epochs", range(1, 13))

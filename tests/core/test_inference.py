@@ -50,6 +50,23 @@ def test_outer_parts_are_inner_ones_and_the_halo(height: int, width: int, tile: 
             assert outer.stop == min(length, inner.stop + halo)
 
 
+@given(cells=st.tuples(*[st.integers(1, 20)] * 2), tile=st.integers(1, 90), halo=st.integers(0, 4), m=st.integers(1, 8))
+def test_edges_of_tiles_are_multiples(cells: tuple[int, int], tile: int, halo: int, m: int) -> None:
+    height, width = (n * m for n in cells)
+    seen = np.zeros((height, width), int)
+    for t in plan_tiles(height, width, tile, halo * m, m):
+        seen[t.inner] += 1
+        assert not any(edge % m for part in (*t.inner, *t.outer) for edge in (part.start, part.stop))
+        assert max(s.stop - s.start for s in t.inner) <= max(tile, m)
+    assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("sizes", [(9, 8, 4), (8, 9, 4), (8, 8, 3)])
+def test_sizes_that_are_no_multiples_are_refused(sizes: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="must be multiples of 4"):
+        plan_tiles(sizes[0], sizes[1], 8, sizes[2], 4)
+
+
 @given(sides, st.integers(1, 40))
 def test_tiles_are_even(length: int, tile: int) -> None:
     heights = {t.inner[0].stop - t.inner[0].start for t in plan_tiles(length, 1, tile, 0)}
@@ -84,6 +101,32 @@ def test_a_halo_below_the_receptive_radius_would_show() -> None:
     planes = np.random.default_rng(0).random((1, 60, 60, 1), np.float32)
     out = run(predict_iter(net, planes, 0, tile=20))
     assert np.abs(out - whole(net, planes)).max() > 1e-3
+
+
+def twice(x: torch.Tensor) -> torch.Tensor:
+    """Enlarge; refuse sides that are no multiples of 8."""
+    assert not any(n % 8 for n in x.shape[2:])
+    return x.repeat_interleave(2, 2).repeat_interleave(2, 3) + 1
+
+
+@pytest.mark.parametrize("tile", [8, 24, 512])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 40, 41, 3), (3, 17, 64, 1)])
+def test_enlarged_planes_are_put_together(tile: int, shape: tuple[int, ...]) -> None:
+    planes = np.random.default_rng(0).random(shape, np.float32)
+    out = run(predict_iter(network(3, 1), planes, 3, multiple=8, upscale=2, tile=tile, forward=twice))
+    np.testing.assert_array_equal(out, planes.repeat(2, 1).repeat(2, 2) + 1)
+
+
+@pytest.mark.parametrize("limit", [5000, 9000])
+def test_enlarging_survives_full_memory(limit: int) -> None:
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        if x.numel() > limit:
+            raise torch.OutOfMemoryError("out of memory")
+        return twice(x)
+
+    planes = np.random.default_rng(0).random((2, 70, 90, 1), np.float32)
+    work = predict_iter(network(3, 1), planes, 0, multiple=8, upscale=2, tile=128, forward=forward)
+    np.testing.assert_array_equal(run(work), planes.repeat(2, 1).repeat(2, 2) + 1)
 
 
 def test_strided_planes_give_the_same() -> None:

@@ -231,3 +231,104 @@ def test_paths_and_numbers_of_numpy_are_taken(tmp_path):
     )
     assert Recipe.from_json(recipe.to_json()) == recipe
     assert recipe.steps[1].parameters["weights"] == str(tmp_path / "some.pth")
+
+
+# --- enlarging ------------------------------------------------------------------------------------------------------
+
+
+def twice(path: Path, samples: int) -> tuple[str, dict[str, Any]]:
+    """Make the step that enlarges, with weights that do something."""
+    import torch
+    from safetensors.torch import save_file
+
+    from napari_denoise_classify.core.denoise.networks.unet import UNet
+
+    torch.manual_seed(0)
+    net = UNet(samples, 2, 1, upscale=2)
+    torch.nn.init.normal_(net.tail.weight, std=0.2)
+    save_file(net.state_dict(), path / "twice.safetensors")
+    return ("unet", {"upscale": 2, "weights": str(path / "twice.safetensors")})
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize(
+    ("axes", "shape", "samples", "expected"),
+    [
+        ("YX", (9, 14), 1, (18, 28)),
+        ("TCZYX", (2, 2, 3, 9, 14), 1, (2, 2, 3, 18, 28)),
+        ("XYZ", (14, 9, 2), 1, (28, 18, 2)),
+        ("YXS", (9, 14, 3), 3, (18, 28, 3)),
+        ("ZYXS", (2, 9, 14, 4), 3, (2, 18, 28, 4)),
+        ("SYX", (3, 9, 14), 1, (3, 18, 28)),
+    ],
+)
+def test_enlarging(
+    tmp_path: Path, dtype: str, axes: str, shape: tuple[int, ...], samples: int, expected: tuple[int, ...]
+) -> None:
+    import dask.array
+
+    image = np.random.default_rng(0).integers(0, 250, shape).astype(dtype)
+    recipe = Recipe([twice(tmp_path, samples)])
+    assert recipe.upscale == 2
+    out = recipe.apply(image, axes)
+    assert (out.shape, out.dtype) == (expected, image.dtype)
+    lazy = recipe.apply(dask.array.from_array(image, chunks=5), axes)
+    assert (lazy.shape, lazy.dtype) == (expected, image.dtype)
+    np.testing.assert_allclose(lazy.compute().astype(float), out.astype(float), atol=0.01 if dtype == "float32" else 1)
+    coarse = [slice(None, None, 2) if letter in "YX" else slice(None) for letter in axes]
+    if shape[-1] == 4:
+        np.testing.assert_array_equal(out[tuple(coarse)][..., 3], image[..., 3])  # alpha is carried along
+
+
+def test_masks_after_enlarging_are_larger(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(1, 250, (2, 40, 50), np.uint8)
+    step = twice(tmp_path, 1)
+    for steps in ([step, "centre"], ["centre", step], ["centre", step, "centre"]):
+        found = run(Recipe(steps).apply_iter(image))
+        assert found.image.shape == found.mask.shape == (2, 80, 100)
+        assert found.kept == pytest.approx(found.mask.mean())
+    after = run(Recipe([step, "centre"]).apply_iter(image))
+    assert (after.image[~after.mask] == 0).all()
+    np.testing.assert_array_equal(after.mask, ndc.mask(np.ones((2, 80, 100), np.uint8), "centre") > 0)
+    before = run(Recipe(["centre", step]).apply_iter(image))
+    np.testing.assert_array_equal(
+        before.mask, (ndc.mask(np.ones_like(image), "centre") > 0).repeat(2, axis=1).repeat(2, axis=2)
+    )
+
+
+def test_enlarging_multiplies(tmp_path: Path) -> None:
+    step = twice(tmp_path, 1)
+    assert Recipe(["median", step, step]).upscale == 4
+    assert Recipe(["median", "centre"]).upscale == 1
+    assert Recipe([step, step]).apply(np.zeros((6, 7), np.uint8)).shape == (24, 28)
+
+
+def test_weights_that_enlarge_need_to_be_asked_to(tmp_path: Path) -> None:
+    _, parameters = twice(tmp_path, 1)
+    with pytest.raises(ValueError, match=r"unet: weights=.* are for upscale=2: set that"):
+        Recipe([("unet", {**parameters, "upscale": 1})]).apply(np.zeros((8, 8), np.uint8))
+    with pytest.raises(ValueError, match="unet: upscale=3 is not allowed; give a whole number from 1 to 2"):
+        Recipe([("unet", {**parameters, "upscale": 3})])
+
+
+def test_steps_may_ask_for_the_intensity_ranges() -> None:
+    """What a step gets beside the planes are the intensities that 0 and 1 stand for, plane by plane."""
+    import napari_denoise_classify.core.steps as steps
+
+    seen: list[Any] = []
+
+    def look(planes: Any, ranges: Any) -> Any:
+        """Look."""
+        seen.append(ranges.copy())
+        return planes * 1
+
+    image = np.stack([np.full((8, 8), 100), np.tile(np.arange(8), (8, 1))]).astype(np.float32)
+    try:
+        steps.step("look", kind="denoise", title="Look")(look)
+        for how, expected in (((5, 9), [[5, 9], [5, 9]]), ("plane", [[100, 101], [0, 7]]), ("image", [[0, 100]] * 2)):
+            out = Recipe(["look"]).apply(image, intensity_range=how)
+            np.testing.assert_allclose(np.concatenate(seen), expected)
+            np.testing.assert_allclose(out, image, atol=1e-4)
+            seen.clear()
+    finally:
+        steps._registry.pop("look", None)

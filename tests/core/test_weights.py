@@ -23,9 +23,11 @@ from napari_denoise_classify.core.denoise.networks.dncnn import DnCNN
 from napari_denoise_classify.core.denoise.weights import (
     SHIPPED,
     Weights,
+    about_text,
     cache_folder,
     locate,
     names,
+    read_about,
     read_tensors,
     registry,
     resolve,
@@ -131,7 +133,9 @@ def test_the_registry_is_complete() -> None:
         assert known.size > 0
         assert known.licence
         assert 0 <= known.sigma[0] <= known.sigma[1]
-        assert (known.samples, known.step) in {(1, "dncnn"), (3, "dncnn")}
+        assert known.samples in (1, 3)
+        assert known.step in {spec.id for spec in ndc.steps("denoise")}
+        assert known.upscale in (1, 2)
         assert not known.url or known.url.startswith("https://")
     assert names("dncnn")[0] == "auto"
 
@@ -144,6 +148,46 @@ def test_auto_is_shipped_whole_and_of_the_right_kind(samples: int) -> None:
     assert shipped.path.stat().st_size == shipped.size
     network = build_from(read_tensors(shipped.path), shipped.name)
     assert network.samples == shipped.samples == samples
+
+
+@pytest.mark.parametrize("name", [name for name, known in registry().items() if not known.url])
+def test_shipped_files_are_what_the_registry_tells(name: str) -> None:
+    known = registry()[name]
+    assert sha256_of(known.path) == known.sha256
+    assert known.path.stat().st_size == known.size
+    network = build_from(read_tensors(known.path), name)
+    assert (network.step, network.samples, network.upscale) == (known.step, known.samples, known.upscale)
+    assert known.training["command"]
+
+
+def test_names_are_of_the_step() -> None:
+    for step in ("dncnn", "drunet", "restormer", "irunet", "unet"):
+        assert names(step) == ["auto", *(n for n, e in registry().items() if e.step == step)]
+    assert {e.path.name for e in registry().values() if not e.url} == {
+        p.name for p in SHIPPED.iterdir() if p.suffix == ".safetensors"
+    }
+
+
+def test_steps_without_weights_of_their_own_say_so() -> None:
+    for step, upscale, words in (("unet", 2, "no weights that enlarge for gray images"), ("nothing", 1, "no weights")):
+        with pytest.raises(ValueError, match=rf"{step}: there are {words}.*choose a file"):
+            resolve(step, "auto", 1, upscale)
+
+
+@pytest.mark.parametrize("sigma", [None, 7, [1], ["a", "b"], [5, 1], [10**400, 10**400], [-1, 3], {"a": 1}])
+def test_odd_noise_levels_in_a_file_are_any(tmp_path: Path, sigma: Any) -> None:
+    path = tmp_path / "net.safetensors"
+    save_file(DnCNN(1, 3, 4).state_dict(), path, metadata=about_text({"sigma": sigma}))
+    assert resolve("dncnn", str(path), 1).sigma == (0, float("inf"))
+    save_file(DnCNN(1, 3, 4).state_dict(), path, metadata=about_text({"sigma": [5, 20]}))
+    assert resolve("dncnn", str(path), 1).sigma == (5, 20)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "[" * 100_000, '{"a": 1'])
+def test_odd_headers_are_empty(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "net.safetensors"
+    save_file({"a": torch.zeros(1)}, path, metadata={"napari_denoise_classify": text})
+    assert read_about(path) == {}
 
 
 def test_a_damaged_shipped_file_is_refused(tmp_path: Path) -> None:
@@ -159,9 +203,13 @@ def test_unknown_weights(weights: str) -> None:
         ndc.denoise(np.zeros((8, 8), np.uint8), "dncnn", weights=weights)
 
 
+def _rgb_dncnns() -> list[str]:
+    return [n for n, e in registry().items() if e.samples == 3 and e.step == "dncnn"]
+
+
 def test_rgb_weights_do_not_fit_gray_images(tmp_path: Path) -> None:
     save_file(DnCNN(3, 3, 4).state_dict(), tmp_path / "rgb.safetensors")
-    for weights in [str(tmp_path / "rgb.safetensors"), *(n for n, e in registry().items() if e.samples == 3)]:
+    for weights in [str(tmp_path / "rgb.safetensors"), *_rgb_dncnns()]:
         with pytest.raises(ValueError, match=r"dncnn: weights=.* for RGB images, and this image is gray"):
             ndc.denoise(np.zeros((8, 8), np.uint8), "dncnn", weights=weights)
 

@@ -194,20 +194,6 @@ def test_steps_lists_everything():
             assert parameter["name"] in output
 
 
-def test_train_denoiser_resumes_and_its_weights_load(tmp_path, rng):
-    folder = tmp_path / "clean"
-    folder.mkdir()
-    for i in range(3):
-        iio.imwrite(folder / f"{i}.png", rng.integers(0, 255, (48, 48), dtype=np.uint8))
-    weights = tmp_path / "mine.safetensors"
-    arguments = ("train-denoiser", folder, "-o", weights, "--steps-per-epoch", 2, "--depth", 3, "--patch", 16)
-    run(*arguments, "--epochs", 2, "--batch-size", 2)
-    record = json.loads(weights.with_suffix(".json").read_text())
-    assert record["training"]["epochs_done"] == 2
-    out = ndc.denoise(np.zeros((20, 20), np.uint8), "dncnn", weights=str(weights))
-    assert out.shape == (20, 20)
-
-
 def test_demo_writes_figure_table_and_model(tmp_path):
     output = run("demo", "-o", tmp_path)
     table = pd.read_csv(tmp_path / "demo.csv", index_col=0)

@@ -49,7 +49,7 @@ def fit_iter(
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
     checkpoint: Path | None = None,
-    split: Callable[[Any, int], list[Any]] | None = None,
+    split: Callable[[Any, int], list[tuple[Any, float]]] | None = None,
 ) -> Steps[Fit]:
     """Train a network and leave it with the weights of its best epoch.
 
@@ -79,8 +79,9 @@ def fit_iter(
     checkpoint : Path, optional
         Written after every epoch and taken up if it exists.
     split : callable, optional
-        ``split(batch, parts)`` cuts a batch into at most so many parts of about equal size. Where the memory does not
-        hold a whole batch, its parts go through the network one by one, and their gradients are added up.
+        ``split(batch, parts)`` cuts a batch into at most so many parts of about equal size, each with its share of
+        the batch's loss; the shares add up to 1. Where the memory does not hold a whole batch, its parts go through
+        the network one by one, and their gradients are added up.
 
     Yields
     ------
@@ -127,9 +128,9 @@ def fit_iter(
                 optimiser.zero_grad(set_to_none=True)
                 try:
                     value = 0.0
-                    chunks = split(batch, parts) if split is not None and parts > 1 else [batch]
-                    for chunk in chunks:
-                        part = loss(chunk) / len(chunks)
+                    chunks = split(batch, parts) if split is not None and parts > 1 else [(batch, 1.0)]
+                    for chunk, share in chunks:
+                        part = loss(chunk) * share
                         part.backward()
                         value += float(part.detach())
                     break

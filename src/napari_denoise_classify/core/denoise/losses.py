@@ -16,6 +16,7 @@ Loss: TypeAlias = "Callable[[Forward, torch.Tensor], torch.Tensor]"
 SUPERVISED = ("mae", "mse", "charbonnier")
 SELF_SUPERVISED = ("neighbour2neighbour", "blind_spot", "r2r", "sure")
 _CHARBONNIER = 1e-3
+_HIDDEN, _REACH = 0.1, 2  # part of the pixels that is hidden, and how far the neighbour may be that replaces it
 
 
 def supervised(name: str, output: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
@@ -37,7 +38,7 @@ def supervised(name: str, output: torch.Tensor, target: torch.Tensor, weight: to
         error = (difference.square() + _CHARBONNIER**2).sqrt()
     if weight is None:
         return error.mean()
-    return (error * weight).sum() / (weight.sum() * error.shape[1]).clamp_min(1.0)
+    return (error * weight).sum() / (weight.sum() * error.shape[1]).clamp_min(1e-6)
 
 
 def choose(noise: str) -> str:
@@ -49,19 +50,22 @@ def choose(noise: str) -> str:
     return {"gaussian": "r2r", "poisson_gaussian": "sure"}.get(noise, "neighbour2neighbour")
 
 
-def self_supervised(name: str, *, sigma: float = 0.0, gain: float = 0.0) -> Loss:
+def self_supervised(name: str, *, sigma: float = 0.0, gain: float = 0.0, scoring: bool = False) -> Loss:
     """Make a loss that needs no clean images.
 
     Parameters
     ----------
     name : {"neighbour2neighbour", "blind_spot", "r2r", "sure"}
-        Huang et al., Neighbor2Neighbor, CVPR (2021); random pixels hidden and predicted, after Batson & Royer,
-        Noise2Self, ICML (2019); Pang et al., Recorrupted-to-Recorrupted, CVPR (2021); Stein's unbiased risk
-        estimate, Metzler et al. (2018), for Poisson-Gaussian noise Le Montagner et al., IEEE TIP 23 (2014).
+        Huang et al., Neighbor2Neighbor, CVPR (2021); random pixels replaced by a neighbour and predicted,
+        Krull et al., Noise2Void, CVPR (2019); Pang et al., Recorrupted-to-Recorrupted, CVPR (2021); Stein's unbiased
+        risk estimate, Metzler et al. (2018), for Poisson-Gaussian noise Le Montagner et al., IEEE TIP 23 (2014).
     sigma : float
         Standard deviation of the Gaussian part, on the scale that the loss sees.
     gain : float
         Variance per unit of intensity of the Poisson part; 0 for none.
+    scoring : bool
+        For comparing networks instead of training one: without Neighbor2Neighbor's regularisation, which steers the
+        gradient well, but has a value that is least for a network that does nothing.
 
     Returns
     -------
@@ -85,7 +89,7 @@ def self_supervised(name: str, *, sigma: float = 0.0, gain: float = 0.0) -> Loss
 
     physics = deepinv.physics.Denoising(deepinv.physics.GaussianNoise(max(sigma, 1e-6)))
     if name == "neighbour2neighbour":
-        neighbours = loss.Neighbor2Neighbor()
+        neighbours = loss.Neighbor2Neighbor(gamma=0.0 if scoring else 2.0)
 
         def compute(network: Forward, y: torch.Tensor) -> torch.Tensor:
             value: torch.Tensor = neighbours(y=y, physics=physics, model=Plain(network))
@@ -99,17 +103,25 @@ def self_supervised(name: str, *, sigma: float = 0.0, gain: float = 0.0) -> Loss
             value: torch.Tensor = risk(y=y, x_net=model(y), physics=physics, model=model)
             return value.mean()
 
-    elif name in ("r2r", "blind_spot"):
+    elif name == "blind_spot":
 
         def compute(network: Forward, y: torch.Tensor) -> torch.Tensor:
-            if name == "r2r":
-                term = loss.R2RLoss(noise_model=deepinv.physics.GaussianNoise(sigma), alpha=0.15)
-            else:
-                size = (y.shape[1], *y.shape[2:])
-                masks = deepinv.physics.generator.BernoulliSplittingMaskGenerator(size, 0.9, device=y.device)
-                term = loss.SplittingLoss(split_ratio=0.9, mask_generator=masks)
+            # A neighbour takes the place of a hidden pixel: were it 0, the network would learn to spot the holes, and
+            # be free to do anything where there is none, which is everywhere once it is used.
+            hidden = torch.rand_like(y[:, :1]) < _HIDDEN
+            reach = range(-_REACH, _REACH + 1)
+            neighbours = torch.stack([y.roll((i, j), (2, 3)) for i in reach for j in reach if i or j])
+            chosen = torch.randint(len(neighbours), hidden.shape, device=y.device)
+            other = neighbours.gather(0, chosen.expand(1, *y.shape))[0]
+            error = (network(torch.where(hidden, other, y)) - y).square() * hidden
+            return error.sum() / (hidden.sum() * y.shape[1]).clamp_min(1)
+
+    elif name == "r2r":
+
+        def compute(network: Forward, y: torch.Tensor) -> torch.Tensor:
+            term = loss.R2RLoss(noise_model=deepinv.physics.GaussianNoise(sigma), alpha=0.15)
             model = term.adapt_model(Plain(network))
-            model.train()  # it splits or corrupts anew; the network itself has no mode
+            model.train()  # it corrupts anew; the network itself has no mode
             x = model(y, physics, update_parameters=True)
             value: torch.Tensor = term(x_net=x, y=y, physics=physics, model=model)
             return value.mean()

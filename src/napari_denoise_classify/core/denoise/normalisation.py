@@ -47,12 +47,12 @@ class Normalisation:
     def of_planes(self, planes: FloatArray, ranges: npt.NDArray[np.float64]) -> FloatArray:
         """Turn planes (N, Y, X, S), of which 0 and 1 mean the intensities ``ranges`` (N, 2), into inputs."""
         low, span = _columns(ranges)
-        return np.asarray(planes * (span / self.std) + (low - self.mean) / self.std, np.float32)
+        return _line(planes, span / self.std, (low - self.mean) / self.std)
 
     def to_planes(self, outputs: FloatArray, ranges: npt.NDArray[np.float64]) -> FloatArray:
         """Turn outputs of the network into planes of these intensities."""
         low, span = _columns(ranges)
-        return np.asarray(outputs * (self.target_std / span) + (self.target_mean - low) / span, np.float32)
+        return _line(outputs, self.target_std / span, (self.target_mean - low) / span)
 
     def to_dict(self) -> dict[str, float]:
         """Return it as JSON-ready values."""
@@ -69,20 +69,26 @@ class Normalisation:
         """
         try:
             values = {name: float(saved[name]) for name in ("mean", "std", "target_mean", "target_std")}
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError, OverflowError):
             raise ValueError("the normalisation is damaged") from None
         if not np.isfinite(list(values.values())).all() or values["std"] <= 0 or values["target_std"] <= 0:
             raise ValueError("the normalisation is damaged")
         return cls(**values)
 
 
-def _columns(ranges: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    shaped = ranges.astype(np.float32)[:, :, None, None, None]
+def _columns(ranges: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the lower ends and the widths, in float64: large intensities that lie close together differ in it."""
+    shaped = ranges[:, :, None, None, None]
     return shaped[:, 0], shaped[:, 1] - shaped[:, 0]
+
+
+def _line(planes: FloatArray, slope: npt.NDArray[np.float64], offset: npt.NDArray[np.float64]) -> FloatArray:
+    return np.asarray(planes * slope.astype(np.float32) + offset.astype(np.float32), np.float32)
 
 
 def _moments(planes: Sequence[FloatArray]) -> tuple[float, float]:
     count = sum(p.size for p in planes)
     mean = sum(float(p.sum(dtype=np.float64)) for p in planes) / count
     variance = sum(float(np.square(p - mean, dtype=np.float64).sum()) for p in planes) / count
-    return mean, max(variance**0.5, 1e-6 * max(1.0, abs(mean)))
+    least = 1e-6 * abs(mean)  # constant images still need a scale
+    return mean, float(max(variance**0.5, least)) or 1.0

@@ -15,6 +15,7 @@ from ..images import FloatArray, PlaneImage
 Images: TypeAlias = Sequence[str | Path] | Mapping[str, Any]
 """Files, folders and globs; or arrays by name, whose last two axes are Y and X (Y, X and 3 samples for RGB)."""
 
+_STRIP = 16  # rows at least of what is held out of a single plane: self-supervision needs some
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -91,7 +92,7 @@ def load_examples(
         is left.
     """
     read = {
-        what: None if images is None else _read(images, samples, raw or what == "masks")
+        what: None if images is None else _read(images, 1 if what == "masks" else samples, raw or what == "masks")
         for what, images in (("inputs", inputs), ("targets", targets), ("masks", masks))
     }
     first = read["inputs"] if read["inputs"] is not None else read["targets"]
@@ -197,8 +198,9 @@ def split_examples(examples: list[Example], fraction: float, seed: int) -> tuple
         count = min(max(1, round(fraction * len(examples))), len(examples) - 1)
         return examples[:-count], examples[-count:]
     (only,) = examples
-    cut = max(1, round((1 - fraction) * only.seen.shape[0]))
-    if cut >= only.seen.shape[0]:
+    height = only.seen.shape[0]
+    cut = height - min(max(_STRIP, round(fraction * height)), height // 2)
+    if cut >= height:
         raise ValueError("The image is too small to hold out a part for validation: give a larger one, or several.")
 
     def part(rows: slice) -> Example:

@@ -21,7 +21,7 @@ _TRAINING = 0.95  # the part of a run that training takes
     kind="denoise",
     title="Self-supervised",
     reference="Huang et al., Neighbor2Neighbor, CVPR (2021); Pang et al., Recorrupted-to-Recorrupted, CVPR (2021); "
-    "Batson & Royer, Noise2Self, ICML (2019); Metzler et al., SURE, arXiv:1805.10531",
+    "Krull et al., Noise2Void, CVPR (2019); Metzler et al., SURE, arXiv:1805.10531",
 )
 def self_supervised(
     planes: FloatArray,
@@ -43,19 +43,19 @@ def self_supervised(
     from .training import train_denoiser_iter
 
     side = min(planes.shape[1:3])
-    if side < 16:
-        raise ValueError("self_supervised needs an image of at least 16 × 16 pixels: choose another method.")
+    if side < 32:
+        raise ValueError("self_supervised needs an image of at least 32 × 32 pixels: choose another method.")
     config = DenoiserTraining(
         network="unet",
         samples=planes.shape[-1],
-        depth=2 if side < 64 else 3,
+        depth=2 if side < 96 else 3,
         noise=noise if noise != "unknown" else "",
         loss=loss,
         normalisation="dataset",
         epochs=max(1, training_steps // 100),
         steps_per_epoch=min(training_steps, 100),
         batch_size=8,
-        patch=min(64, side // 16 * 16),
+        patch=16 if side < 64 else 32 if side < 96 else 64,
         learning_rate=1e-3,
         seed=seed,
     )

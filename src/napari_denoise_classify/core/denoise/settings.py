@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal, TypeAlias, get_args
 
 from ..noise import parse_noise
 from ..steps import get_step
 from . import losses
 
-Architecture: TypeAlias = Literal["unet", "dncnn", "irunet", "restormer", "drunet"]
+Architecture: TypeAlias = Literal["unet", "dncnn", "irunet", "restormer"]
 Data: TypeAlias = Literal["pairs", "clean", "noisy"]
 
-_WHOLE = {"depth": 3, "features": 1, "epochs": 1, "steps_per_epoch": 1, "batch_size": 1, "patch": 8}
+_WHOLE = {"depth": 3, "features": 1, "epochs": 1, "steps_per_epoch": 1, "batch_size": 1, "patch": 8, "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class DenoiserTraining:
 
     Attributes
     ----------
-    network : {"unet", "dncnn", "irunet", "restormer", "drunet"}
+    network : {"unet", "dncnn", "irunet", "restormer"}
     samples : int
         1 for gray, 3 for RGB. Gray networks trained on RGB files see their luminance.
     upscale : {1, 2}
@@ -89,8 +90,10 @@ class DenoiserTraining:
             refuse("normalisation", "auto, range or dataset")
         for name, minimum in _WHOLE.items():
             value = getattr(self, name)
-            if value is not None and value < (1 if name == "depth" and self.network == "unet" else minimum):
-                refuse(name, f"a whole number of at least {minimum}")
+            least = 1 if name == "depth" and self.network == "unet" else minimum
+            optional = value is None and name in ("depth", "features")
+            if not optional and (not isinstance(value, Integral) or value < least):
+                refuse(name, f"a whole number of at least {least}")
         if not 0 < self.learning_rate < float("inf"):
             refuse("learning_rate", "a number above 0")
         if not 0 <= self.outside <= 1:
@@ -99,6 +102,7 @@ class DenoiserTraining:
             get_step(self.mask, "mask")
         if self.noise:
             parse_noise(self.noise)
+        self.size()
 
     def size(self) -> dict[str, Any]:
         """Return the arguments with which the network is built."""
@@ -108,11 +112,12 @@ class DenoiserTraining:
         size: dict[str, Any] = {"samples": self.samples}
         if self.network == "unet":
             size["upscale"] = self.upscale
-        for name, value in ((depth, self.depth), (features, self.features)):
+        for own, name in ((depth, "depth"), (features, "features")):
+            value = getattr(self, name)
             if value is not None:
-                if not name:
-                    raise ValueError(f"The size of a {self.network} cannot be chosen: leave depth and features out.")
-                size[name] = value
+                if not own:
+                    raise ValueError(f"{name}={value!r} is not allowed: the network {self.network} has none to choose.")
+                size[own] = value
         return size
 
 

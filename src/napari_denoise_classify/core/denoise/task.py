@@ -51,7 +51,7 @@ class Task:
         if data == "clean" and self.noise is None:
             raise ValueError("Clean images need noise to be added: give noise='gaussian:0-55', for example.")
         if data == "noisy":
-            self.loss_name, self.self_supervised = self._choose_loss()
+            self.loss_name, self.self_supervised, self.held_out_loss = self._choose_loss()
         else:
             self.loss_name = "mae" if config.loss == "auto" else config.loss
             if self.loss_name not in losses.SUPERVISED:
@@ -68,8 +68,8 @@ class Task:
             target = scale.forward_target(target) if example.input is not None else scale.forward(target)
         return replace(example, input=None if example.input is None else scale.forward(example.input), target=target)
 
-    def _choose_loss(self) -> tuple[str, losses.Loss]:
-        """Choose the self-supervised loss, with the noise level on the scale of the network."""
+    def _choose_loss(self) -> tuple[str, losses.Loss, losses.Loss]:
+        """Choose the loss for training and for held-out images, with the noise level on the scale of the network."""
         if self.config.loss in losses.SUPERVISED:
             raise ValueError(
                 f"loss={self.config.loss!r} needs clean images: give them, or one of "
@@ -80,7 +80,8 @@ class Task:
         sigma = gain = 0.0
         if name in ("r2r", "sure"):
             sigma, gain = self._noise_level(name)
-        return name, losses.self_supervised(name, sigma=sigma, gain=gain)
+        training, scoring = (losses.self_supervised(name, sigma=sigma, gain=gain, scoring=s) for s in (False, True))
+        return name, training, scoring
 
     def _noise_level(self, name: str) -> tuple[float, float]:
         """Return the width of the Gaussian part and the gain of the Poisson part that a loss is told."""
@@ -94,8 +95,9 @@ class Task:
         if name == "sure" and not isinstance(self.noise, GaussianNoise):
             # The variance is gain · (x - offset) + read_noise²: SURE wants what is left of it at x = 0.
             found = [estimate_poisson_gaussian(p) for p in planes]
+            # It is told in grey levels, of which 255 make 1 on the network's scale.
             rest = [max(f.read_noise**2 - f.gain * f.offset, 0.0) for f in found]
-            return float(np.median(rest)) ** 0.5, float(np.median([f.gain for f in found]))
+            return float(np.median(rest)) ** 0.5 / 255, float(np.median([f.gain for f in found])) / 255
         return float(np.median([estimate_sigma(p) for p in planes])) / 255, 0.0
 
     # --- batches --------------------------------------------------------------------------------------------------
@@ -199,6 +201,8 @@ def matched(example: Example) -> Example:
     k = example.target.shape[0] // example.input.shape[0]
     height, width, samples = example.input.shape
     coarse = example.target.reshape(height, k, width, k, samples).mean(axis=(1, 3))
+    if np.ptp(coarse) == 0:  # a blank image has no scale to be fitted
+        return example
     slope, offset = np.polyfit(coarse.ravel(), example.input.ravel(), 1)
     return replace(example, target=example.target * np.float32(slope) + np.float32(offset))
 
@@ -208,6 +212,6 @@ def masked(example: Example, mask: str) -> Example:
     spec = get_step(mask, "mask")
     plane = example.target if example.target is not None else example.seen
     low, high = float(plane.min()), float(plane.max())
-    scaled = (plane - low) / max(high - low, 1e-6)
+    scaled = (plane - low) / ((high - low) or 1.0)
     kept = run(spec.run_iter(scaled[None], np.array([[low, high]]), spec.defaults()))[0]
     return replace(example, weight=np.asarray(kept, np.float32))

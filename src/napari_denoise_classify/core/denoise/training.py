@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from ..fitting import fit_iter
 from ..images import FloatArray
 from ..progress import Progress, Steps, run
 from . import losses
-from .pairs import Images, load_examples, split_examples
+from .pairs import Example, Images, load_examples, split_examples
 from .settings import Data, uses_raw
 from .settings import DenoiserTraining as DenoiserTraining
 from .task import Batch, Task, levels, masked, matched
@@ -77,9 +78,16 @@ def train_denoiser_iter(
 
     config = config or DenoiserTraining()
     output = Path(output)
+    if output.suffix != ".safetensors":
+        raise ValueError(f"{output}: the weights are written as .safetensors; give such a name.")
     data: Data = "noisy" if targets is None else "clean" if inputs is None else "pairs"
     if config.upscale == 2 and data != "pairs":
         raise ValueError("upscale=2 needs pairs: noisy images, and clean ones of twice their size.")
+    if data == "noisy" and (masks is not None or config.mask):
+        raise ValueError("Masks need clean images: training on noisy images alone looks everywhere.")
+    held = validation is not None, validation_targets is not None
+    if any(held) and held != (inputs is not None, targets is not None):
+        raise ValueError("Held-out images must be of the same kind as the others: noisy ones, clean ones, or both.")
     yield Progress(0.0, "reading the images")
     options: dict[str, Any] = {
         "samples": config.samples,
@@ -91,7 +99,8 @@ def train_denoiser_iter(
         training, held_out = split_examples(examples, 0.1, config.seed)
     else:
         held_out = load_examples(validation, validation_targets, None, **options)
-        names = {e.name for e in held_out}
+        same = {(e.name, _digest(e)) for e in held_out}  # by content, too: other folders may use the same names
+        names = {e.name for e in examples if (e.name, _digest(e)) in same}
         training = [e for e in examples if e.name not in names]
         if not training:
             raise ValueError("All training images are also among the validation images: nothing is left to train on.")
@@ -111,6 +120,10 @@ def train_denoiser_iter(
                 f"samples and upscale {given.upscale}, other than the training's."
             )
         network = given
+    multiple = int(network.multiple)  # type: ignore[arg-type]  # every network has it
+    cell = 2 * multiple if data == "noisy" else multiple  # some losses see the image at half its size
+    if config.patch % cell:
+        raise ValueError(f"patch={config.patch} is not allowed: give a multiple of {cell} for this network.")
     first = next(task.batches(10**6))[0]
     body, forward, state = _trainable(network, torch.from_numpy(first).permute(0, 3, 1, 2))
     place(body, device)
@@ -128,21 +141,23 @@ def train_denoiser_iter(
         return losses.supervised(task.loss_name, out.float(), target, weight)
 
     def predict(plane: FloatArray) -> FloatArray:
-        side = int(network.multiple)  # type: ignore[arg-type]  # every network has it
         height, width = plane.shape[:2]
-        padded = np.pad(plane, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge")
+        padded = np.pad(plane, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="edge")
         with torch.inference_mode():
             out = forward(tensor(padded[None])).permute(0, 2, 3, 1)[0].float().cpu().numpy()
         return np.asarray(out[: height * config.upscale, : width * config.upscale])
 
     variants = task.variants()
+    whole = [c.seen[: c.seen.shape[0] // cell * cell, : c.seen.shape[1] // cell * cell] for c in task.crops]
+    whole = [plane for plane in whole if plane.size]
+    if data == "noisy" and not whole:
+        raise ValueError(f"The held-out images are too small: give some of at least {cell} × {cell} pixels.")
 
     def figures() -> dict[str, float]:
         if data == "noisy":
             torch.manual_seed(config.seed)
-            crops = [c.seen[: c.seen.shape[0] // 16 * 16, : c.seen.shape[1] // 16 * 16] for c in task.crops]
             with torch.no_grad():
-                values = [float(task.self_supervised(forward, tensor(c[None]))) for c in crops if c.size]
+                values = [float(task.held_out_loss(forward, tensor(c[None]))) for c in whole]
             return {"loss": float(np.mean(values))}
         return {
             label: float(np.mean([task.psnr(k, predict(task.noisy(k, noise))) for k in range(len(task.crops))]))
@@ -302,9 +317,15 @@ def train_denoiser(
     return run(work, report)
 
 
-def _split(batch: Batch, parts: int) -> list[Batch]:
+def _split(batch: Batch, parts: int) -> list[tuple[Batch, float]]:
+    """Cut a batch; the share of a part is that of its pixels' weights, by which the loss is a mean."""
     pieces = [np.array_split(part, min(parts, len(part))) for part in batch]
-    return list(zip(*pieces, strict=True))
+    total = float(batch[2].sum())
+    return [(part, float(part[2].sum()) / total if total else 0.0) for part in zip(*pieces, strict=True)]
+
+
+def _digest(example: Example) -> str:
+    return hashlib.sha256(np.ascontiguousarray(example.seen)).hexdigest()
 
 
 def _save(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:

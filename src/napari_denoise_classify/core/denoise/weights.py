@@ -124,7 +124,7 @@ def resolve(step: str, weights: str, samples: int, upscale: int = 1) -> Weights:
         if not path.is_file():
             raise ValueError(
                 f"{step}: weights={weights!r} is not allowed: there is no such file, and the known names are "
-                f"auto, {', '.join(mine)}."
+                f"{', '.join(names(step))}."
             )
         digest = sha256_of(path)
         known = next((e for e in mine.values() if e.sha256 == digest), None)
@@ -229,7 +229,7 @@ def _sigma_of(path: Path) -> tuple[float, float]:
     """Return the noise levels for which a user's weights were made, as far as their file tells."""
     try:
         low, high = (float(v) for v in read_about(path).get("sigma", ()))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return (0.0, float("inf"))
     return (low, high) if 0 <= low <= high else (0.0, float("inf"))
 
@@ -266,4 +266,11 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
             loaded = loaded[key]
     if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
         raise ValueError(f"The weights {path.name} hold no state dict: expected a dict of tensors.")
+    tensors = list(loaded.values())
+    plain = all(isinstance(key, str) for key in loaded) and all(
+        t.layout is torch.strided and t.device.type == "cpu" and not (t.is_quantized or t.is_complex()) for t in tensors
+    )
+    # A tensor may claim to be larger than what the file holds; twice, because two keys may share one tensor.
+    if not plain or sum(t.nbytes for t in tensors) > 2 * path.stat().st_size:
+        raise ValueError(f"The weights {path.name} hold no state dict: expected plain tensors by name.")
     return loaded

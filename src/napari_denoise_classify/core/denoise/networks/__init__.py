@@ -84,6 +84,8 @@ def build_from(state: Mapping[str, torch.Tensor], what: str) -> nn.Module:
         If it fits no architecture; names what was found.
     """
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    if any(0 in shape for shape in shapes.values()):
+        raise ValueError(f"{what} holds no network: some of its {len(shapes)} tensors are empty.")
     found = recognise(shapes)
     if found is None:
         listed = ", ".join(f"{key} {list(shape)}" for key, shape in list(shapes.items())[:3])
@@ -98,13 +100,26 @@ def build_from(state: Mapping[str, torch.Tensor], what: str) -> nn.Module:
     largest = max((max(shape, default=0) for shape in shapes.values()), default=0)
     if largest > 4096 or len(shapes) > 4096:
         raise ValueError(f"{what} is larger than any {title}: up to {largest} channels in {len(shapes)} tensors.")
-    network = build(architecture, **arguments)
-    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    expected = _shapes(architecture, arguments)
     for key in sorted(set(expected) | set(shapes)):
         if expected.get(key) != shapes.get(key):
             wanted, got = (list(s[key]) if key in s else "nothing" for s in (expected, shapes))
             raise ValueError(
                 f"{what} looks like a {title}, but does not fit it: {key} should be {wanted}, and is {got}."
             )
+    network = build(architecture, **arguments)
     network.load_state_dict(dict(state))
     return network
+
+
+def _shapes(architecture: str, arguments: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Tell the shapes of a network's tensors without the memory that they take: a forged file may claim any size."""
+    import torch
+
+    from ...deepinverse import import_deepinv
+
+    if architecture in ("drunet", "restormer"):
+        import_deepinv()  # not below: what modules make when they are loaded has to be real
+    with torch.device("meta"):
+        network = build(architecture, **arguments)
+    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
