@@ -52,7 +52,7 @@ def test_pixels_without_weight_do_not_count(name: str) -> None:
     ("noise", "loss"),
     [
         ("gaussian", "r2r"),
-        ("poisson_gaussian", "sure"),
+        ("poisson_gaussian", "neighbour2neighbour"),
         ("", "neighbour2neighbour"),
         ("poisson", "neighbour2neighbour"),
         ("salt_and_pepper", "neighbour2neighbour"),

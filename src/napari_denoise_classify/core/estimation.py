@@ -150,6 +150,11 @@ class VarianceLine:
     dark: float = 0.0
     bright: float = 0.0
 
+    @property
+    def depends(self) -> bool:
+        """Whether the noise grows with the signal so much that it has to be treated for it."""
+        return self.gain > 0 and self.bright**2 > _DEPENDENT * self.dark**2
+
 
 def estimate_poisson_gaussian(plane: FloatArray, offset: float | None = None) -> VarianceLine:
     """Estimate gain and read noise of a camera from one plane.
@@ -363,7 +368,7 @@ def _judge(sigma: float, line: VarianceLine, impulses: float) -> NoiseEstimate:
     elif sigma < _INVISIBLE and line.bright < _TEXTURE:
         model, step = "none", "none"
         words = f"The noise is below what can be seen (about {sigma:.2g} of 255 grey levels)"
-    elif line.gain > 0 and line.bright**2 > _DEPENDENT * line.dark**2:
+    elif line.depends:
         model, step = "poisson_gaussian", "anscombe"
         words = (
             f"The noise grows with the signal, from about {line.dark:.1f} in the dark to {line.bright:.1f} of 255 grey "

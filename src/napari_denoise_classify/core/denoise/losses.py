@@ -44,10 +44,11 @@ def supervised(name: str, output: torch.Tensor, target: torch.Tensor, weight: to
 def choose(noise: str) -> str:
     """Choose the loss for noisy images alone by the kind of their noise.
 
-    Gaussian noise of known level allows R2R; Poisson-Gaussian noise of known gain allows SURE; of any other noise it
-    is only supposed that pixels are independent, which is enough for Neighbor2Neighbor.
+    Gaussian noise of known level allows R2R, which did best on it; of any other noise it is only supposed that pixels
+    are independent, which is enough for Neighbor2Neighbor. SURE needs the level to be known more exactly than it can
+    be estimated from one image.
     """
-    return {"gaussian": "r2r", "poisson_gaussian": "sure"}.get(noise, "neighbour2neighbour")
+    return "r2r" if noise == "gaussian" else "neighbour2neighbour"
 
 
 def self_supervised(name: str, *, sigma: float = 0.0, gain: float = 0.0, scoring: bool = False) -> Loss:

@@ -127,6 +127,7 @@ def run_network(
     *,
     scale: float = 1.0,
     forward: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ensemble: bool = False,
 ) -> Steps[FloatArray]:
     """Run a network over planes (N, Y, X, S), on the scale that it was trained on.
 
@@ -139,9 +140,18 @@ def run_network(
         Multiplies the planes before the network, and is undone after it.
     forward : callable, optional
         What to call instead of the network.
+    ensemble : bool
+        Average the results of the eight orientations of the image: eight times as long, and a little better.
     """
     from ..inference import predict_iter
 
+    if ensemble:
+        parts: list[FloatArray] = []
+        for k in range(8):
+            work = run_network(loaded, _turn(planes, k), ranges, scale=scale, forward=forward)
+            parts.append(_turn_back((yield from within(work, k / 8, (k + 1) / 8)), k))
+        mean: FloatArray = np.mean(parts, axis=0, dtype=np.float32)
+        return mean
     network, samples = loaded.network, planes.shape[-1]
     per_sample = network.samples == 1 and samples == 3
     if per_sample:
@@ -160,6 +170,16 @@ def run_network(
     if loaded.normalisation is not None:
         y = loaded.normalisation.to_planes(y, ranges)
     return _join_samples(y, samples) if per_sample else y
+
+
+def _turn(planes: FloatArray, k: int) -> FloatArray:
+    """Rotate (and for k > 3 flip) planes into one of their eight orientations."""
+    turned = np.rot90(planes, k % 4, axes=(1, 2))
+    return np.ascontiguousarray(turned[:, :, ::-1] if k > 3 else turned)
+
+
+def _turn_back(planes: FloatArray, k: int) -> FloatArray:
+    return np.rot90(planes[:, :, ::-1] if k > 3 else planes, -(k % 4), axes=(1, 2))
 
 
 def _split_samples(planes: FloatArray) -> FloatArray:

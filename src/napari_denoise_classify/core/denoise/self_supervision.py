@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..estimation import estimate_poisson_gaussian
 from ..images import FloatArray
 from ..progress import Progress, Steps, within
 from ..steps import param, step
+from .anscombe import Anscombe
 
-_TRAINING = 0.95  # the part of a run that training takes
+_TRAINING = 0.9  # the part of a run that training takes
 
 
 @step(
@@ -26,18 +28,21 @@ _TRAINING = 0.95  # the part of a run that training takes
 def self_supervised(
     planes: FloatArray,
     *,
+    noise: Annotated[
+        Literal["auto", "gaussian", "poisson_gaussian", "other"],
+        param("Kind of the noise, whose level is estimated. Pixels must be independent in any case."),
+    ] = "auto",
     loss: Annotated[
         Literal["auto", "neighbour2neighbour", "blind_spot", "r2r", "sure"],
         param("What replaces the clean image; auto = what fits the noise."),
     ] = "auto",
-    noise: Annotated[
-        Literal["unknown", "gaussian", "poisson_gaussian"],
-        param("Kind of the noise, if it is known; its level is estimated. Pixels must be independent in any case."),
-    ] = "unknown",
-    training_steps: Annotated[int, param("Training steps; more take longer.", ge=1, le=100_000, step=100)] = 800,
+    training_steps: Annotated[int, param("Training steps; more take longer.", ge=1, le=100_000, step=500)] = 2000,
     seed: Annotated[int, param("Of everything random in the training.", ge=0)] = 0,
 ) -> Steps[FloatArray]:
-    """Small U-Net trained on the image itself, without any clean image; takes minutes."""
+    """Small U-Net trained on the image itself, without any clean image; takes minutes.
+
+    Noise that grows with the signal is made even before and restored after, so that bright parts do not rule the loss.
+    """
     from .neural import open_network, run_network
     from .settings import DenoiserTraining
     from .training import train_denoiser_iter
@@ -45,26 +50,38 @@ def self_supervised(
     side = min(planes.shape[1:3])
     if side < 32:
         raise ValueError("self_supervised needs an image of at least 32 × 32 pixels: choose another method.")
+    lines = [estimate_poisson_gaussian(plane) for plane in planes]
+    gain, offset, read_noise = np.median([(v.gain, v.offset, v.read_noise) for v in lines], axis=0) / 255
+    if np.median([max(v.dark, v.bright, v.read_noise) for v in lines]) == 0:
+        return planes  # constant: there is nothing to learn, and nothing to remove
+    kind = noise
+    if noise == "auto":
+        kind = "poisson_gaussian" if np.median([v.depends for v in lines]) else "gaussian"
+    # On the scale of the planes; a noise without any gain has nothing to be made even.
+    even = Anscombe(gain, offset, read_noise) if kind == "poisson_gaussian" and gain > 0 else None
+    seen = planes if even is None else even.forward(planes.astype(np.float64)).astype(np.float32)
     config = DenoiserTraining(
         network="unet",
         samples=planes.shape[-1],
         depth=2 if side < 96 else 3,
-        noise=noise if noise != "unknown" else "",
+        features=16,
+        noise="gaussian" if kind == "gaussian" else "",
         loss=loss,
         normalisation="dataset",
         epochs=max(1, training_steps // 100),
         steps_per_epoch=min(training_steps, 100),
         batch_size=8,
         patch=16 if side < 64 else 32 if side < 96 else 64,
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         seed=seed,
     )
     ranges: npt.NDArray[np.float64] = np.tile((0.0, 1.0), (len(planes), 1))
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "self.safetensors"
-        images = {f"plane {i}": plane if plane.shape[-1] == 3 else plane[..., 0] for i, plane in enumerate(planes)}
+        images = {f"plane {i}": plane if plane.shape[-1] == 3 else plane[..., 0] for i, plane in enumerate(seen)}
         work = train_denoiser_iter(weights, inputs=images, config=config)
         yield from within(work, 0.0, _TRAINING, "training")
         loaded, _ = open_network("unet", str(weights), planes.shape[-1])
     yield Progress(_TRAINING, "denoising")
-    return (yield from within(run_network(loaded, planes, ranges), _TRAINING, 1.0))
+    out = yield from within(run_network(loaded, seen, ranges, ensemble=True), _TRAINING, 1.0)
+    return out if even is None else even.inverse(out.astype(np.float64)).astype(np.float32)
