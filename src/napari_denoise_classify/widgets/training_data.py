@@ -119,7 +119,7 @@ class DataFields:
         noisy, clean = self.kind.value != "clean", self.kind.value != "noisy"
         self.noisy_folder.visible, self.clean_folder.visible = noisy and not layers, clean and not layers
         self.noisy_layer.visible, self.clean_layer.visible = noisy and layers, clean and layers
-        self.mask_folder.visible, self.mask_layer.visible = clean and not layers, clean and layers
+        self.mask_folder.visible, self.mask_layer.visible = not layers, layers
         self._on_layer()
 
     def _on_layer(self) -> None:
@@ -129,9 +129,7 @@ class DataFields:
 
     @property
     def has_mask(self) -> bool:
-        """Whether there are masks; they weigh differences to clean images."""
-        if self.kind.value == "noisy":
-            return False
+        """Whether there are masks."""
         return (self.mask_layer if self.place.value == LAYERS else self.mask_folder).value is not None
 
     def read(self) -> TrainingData:

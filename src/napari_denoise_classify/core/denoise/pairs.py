@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -33,12 +33,15 @@ class Example:
         The clean plane, possibly larger than the input; None for self-supervision.
     weight : (Y, X) float32 or None
         How much each pixel of the target counts.
+    range : (float, float)
+        The intensities that are 0 and 255 where a noise level is given.
     """
 
     name: str
     input: FloatArray | None = None
     target: FloatArray | None = None
     weight: FloatArray | None = None
+    range: tuple[float, float] = (0.0, 1.0)
 
     @property
     def seen(self) -> FloatArray:
@@ -56,7 +59,7 @@ class Example:
             k = plane.shape[0] // self.seen.shape[0]
             return plane[y * k : (y + side) * k, x * k : (x + side) * k]
 
-        return Example(self.name, cut(self.input), cut(self.target), cut(self.weight))
+        return replace(self, input=cut(self.input), target=cut(self.target), weight=cut(self.weight))
 
 
 def load_examples(
@@ -109,12 +112,14 @@ def load_examples(
             listed = ", ".join(f"{count} of its {what}" for what, count in counts.items())
             raise ValueError(f"{name}: the numbers of planes differ ({listed}).")
         for k in range(len(next(iter(planes.values())))):
-            weight = planes["masks"][k] if "masks" in planes else None
+            here = {what: p[k][0] for what, p in planes.items()}
+            weight = here.get("masks")
             example = Example(
                 name,
-                planes["inputs"][k] if "inputs" in planes else None,
-                planes["targets"][k] if "targets" in planes else None,
+                here.get("inputs"),
+                here.get("targets"),
                 None if weight is None else (weight[..., 0] > 0).astype(np.float32),
+                planes["inputs" if "inputs" in planes else "targets"][k][1],
             )
             _check_sizes(example, upscale)
             examples.append(example)
@@ -123,8 +128,9 @@ def load_examples(
     return examples
 
 
-def _read(images: Images, samples: int, raw: bool) -> dict[str, list[FloatArray]]:
-    found: dict[str, list[FloatArray]] = {}
+def _read(images: Images, samples: int, raw: bool) -> dict[str, list[tuple[FloatArray, tuple[float, float]]]]:
+    """Read planes with the intensities that are 0 and 255 where a noise level is given."""
+    found: dict[str, list[tuple[FloatArray, tuple[float, float]]]] = {}
     if isinstance(images, Mapping):
         sources = [(name, PlaneImage.wrap(a, rgb=samples == 3 or _is_rgb(a))) for name, a in images.items()]
     else:
@@ -135,9 +141,13 @@ def _read(images: Images, samples: int, raw: bool) -> dict[str, list[FloatArray]
     for name, image in sources:
         if samples == 3 and not image.rgb:
             continue
-        ranges = dict.fromkeys(image.indices(), (0.0, 1.0)) if raw else image.ranges("image")
-        planes = [image.planes([index], ranges)[0] for index in image.indices()]
-        found[name] = [(p @ _LUMINANCE)[..., None] for p in planes] if samples == 1 and image.rgb else planes
+        ranges, unit = image.ranges("image"), dict.fromkeys(image.indices(), (0.0, 1.0))
+        scale = unit if raw else ranges
+        planes = [image.planes([index], scale)[0] for index in image.indices()]
+        if samples == 1 and image.rgb:
+            planes = [(p @ _LUMINANCE)[..., None] for p in planes]
+        means = (ranges if raw else unit).values()
+        found[name] = list(zip(planes, means, strict=True))
     return found
 
 
@@ -210,6 +220,6 @@ def split_examples(examples: list[Example], fraction: float, seed: int) -> tuple
             k = plane.shape[0] // only.seen.shape[0]
             return plane[slice((rows.start or 0) * k, rows.stop * k if rows.stop is not None else None)]
 
-        return Example(only.name, take(only.input), take(only.target), take(only.weight))
+        return replace(only, input=take(only.input), target=take(only.target), weight=take(only.weight))
 
     return [part(slice(0, cut))], [part(slice(cut, None))]

@@ -42,7 +42,8 @@ class DenoiserTraining:
         Scale each clean image so that it fits its noisy partner best (least squares): for pairs that were exposed or
         stretched differently.
     outside : float
-        Weight of the pixels outside of the masks, 0 to 1.
+        Weight of the pixels outside of the masks, 0 to 1. Without clean images there are no weights: patches are laid
+        around pixels of the mask.
     mask : str
         Id of a masking step that makes the masks from the images, where no mask images are given.
     epochs, steps_per_epoch, batch_size : int
@@ -118,6 +119,8 @@ class DenoiserTraining:
                 if not own:
                     raise ValueError(f"{name}={value!r} is not allowed: the network {self.network} has none to choose.")
                 size[own] = value
+        if self.network == "restormer" and size.get("dim", 2) % 2:
+            raise ValueError(f"features={self.features!r} is not allowed: give an even number for a Restormer.")
         return size
 
 

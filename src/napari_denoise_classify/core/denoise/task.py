@@ -41,11 +41,13 @@ class Task:
                 f"patch={config.patch} is not allowed: no training image is that large. Give a smaller one."
             )
         self.crops = self._validation_crops([self._scaled(e) for e in validation])
-        every = np.concatenate([c.seen.ravel() for c in self.crops])
-        targets = [c.target.ravel() for c in self.crops if c.target is not None]
-        self.low, self.high = (float(v) for v in np.quantile(np.concatenate(targets or [every]), (0.0, 1.0)))
-        if self.normalisation is None:
+        if data == "clean":  # noise levels and PSNR then speak of the same range
+            self.low, self.high = (float(v) for v in np.median([c.range for c in self.crops], axis=0))
+        elif self.normalisation is None:
             self.low, self.high = 0.0, 1.0
+        else:
+            judged = np.concatenate([(c.seen if c.target is None else c.target).ravel() for c in self.crops])
+            self.low, self.high = float(judged.min()), float(judged.max())
         self.peak = max(self.high - self.low, 1e-6)
         self.noise = parse_noise(config.noise) if config.noise else None
         if data == "clean" and self.noise is None:
@@ -66,7 +68,9 @@ class Task:
         target = example.target
         if target is not None:
             target = scale.forward_target(target) if example.input is not None else scale.forward(target)
-        return replace(example, input=None if example.input is None else scale.forward(example.input), target=target)
+        low, high = ((value - scale.mean) / scale.std for value in example.range)
+        noisy = None if example.input is None else scale.forward(example.input)
+        return replace(example, input=noisy, target=target, range=(low, high))
 
     def _choose_loss(self) -> tuple[str, losses.Loss, losses.Loss]:
         """Choose the loss for training and for held-out images, with the noise level on the scale of the network."""
@@ -87,10 +91,9 @@ class Task:
         """Return the width of the Gaussian part and the gain of the Poisson part that a loss is told."""
         from ..estimation import estimate_poisson_gaussian, estimate_sigma
 
-        # Noise models speak of an intensity range of 0..255; the network's scale is that of the training planes.
-        per_grey = self.peak / 255
         if isinstance(self.noise, GaussianNoise) and ":" in self.config.noise:
-            return float(np.mean(self.noise.sigma)) * per_grey, 0.0
+            width = float(np.median([high - low for low, high in (e.range for e in self.training)]))
+            return float(np.mean(self.noise.sigma)) * width / 255, 0.0
         planes = [e.seen for e in self.big[:8]]
         if name == "sure" and not isinstance(self.noise, GaussianNoise):
             # The variance is gain · (x - offset) + read_noise²: SURE wants what is left of it at x = 0.
@@ -120,6 +123,11 @@ class Task:
     def _patch(self, example: Example, rng: np.random.Generator) -> Example:
         side = self.config.patch
         y, x = (int(rng.integers(n - side + 1)) for n in example.seen.shape[:2])
+        if self.data == "noisy" and example.weight is not None and example.weight.any():
+            # These losses know no weights: the patches are laid around pixels of the mask instead.
+            inside = np.flatnonzero(example.weight)
+            at = divmod(int(rng.choice(inside)), example.weight.shape[1])
+            y, x = (min(max(0, c - side // 2), n - side) for c, n in zip(at, example.weight.shape, strict=True))
         turns, flip = int(rng.integers(4)), rng.random() < 0.5
 
         def turn(plane: FloatArray | None) -> FloatArray | None:
@@ -135,7 +143,7 @@ class Task:
         targets = np.stack([p.target if p.target is not None else p.seen for p in patches])
         if self.data == "clean":
             assert self.noise is not None
-            inputs = np.stack([self.noise.apply(t - self.low, rng, self.peak) + self.low for t in targets])
+            inputs = np.stack([_put(self.noise, p, rng) for p in patches])
         else:
             inputs = np.stack([p.seen for p in patches])
         inside = [
@@ -174,7 +182,7 @@ class Task:
         if noise is None:
             return crop.seen
         rng = np.random.default_rng((self.config.seed, k))
-        return np.asarray(noise.apply(crop.seen - self.low, rng, self.peak) + self.low, np.float32)
+        return _put(noise, crop, rng)
 
     def psnr(self, k: int, output: FloatArray) -> float:
         """Compare an output with the held-out crop's clean image."""
@@ -185,6 +193,12 @@ class Task:
     def shown(self, plane: FloatArray) -> FloatArray:
         """Scale a plane to 0..1 for the eye."""
         return np.asarray(np.clip((plane - self.low) / self.peak, 0, 1), np.float32)
+
+
+def _put(noise: NoiseModel, example: Example, rng: np.random.Generator) -> FloatArray:
+    """Put noise on a clean example, on the scale of its intensity range."""
+    low, high = example.range
+    return np.asarray(noise.apply(example.seen - np.float32(low), rng, high - low) + np.float32(low), np.float32)
 
 
 def levels(noise: NoiseModel | None) -> list[float]:

@@ -83,8 +83,6 @@ def train_denoiser_iter(
     data: Data = "noisy" if targets is None else "clean" if inputs is None else "pairs"
     if config.upscale == 2 and data != "pairs":
         raise ValueError("upscale=2 needs pairs: noisy images, and clean ones of twice their size.")
-    if data == "noisy" and (masks is not None or config.mask):
-        raise ValueError("Masks need clean images: training on noisy images alone looks everywhere.")
     held = validation is not None, validation_targets is not None
     if any(held) and held != (inputs is not None, targets is not None):
         raise ValueError("Held-out images must be of the same kind as the others: noisy ones, clean ones, or both.")
@@ -119,6 +117,9 @@ def train_denoiser_iter(
                 f"start_from={str(start_from)!r} is not allowed: it holds a {given.step} with {given.samples} "
                 f"samples and upscale {given.upscale}, other than the training's."
             )
+        sizes = [{key: t.shape for key, t in one.state_dict().items()} for one in (network, given)]
+        if (config.depth, config.features) != (None, None) and sizes[0] != sizes[1]:
+            raise ValueError("start_from brings another size of the network: leave depth and features out.")
         network = given
     multiple = int(network.multiple)  # type: ignore[arg-type]  # every network has it
     cell = 2 * multiple if data == "noisy" else multiple  # some losses see the image at half its size
@@ -164,8 +165,11 @@ def train_denoiser_iter(
             for label, noise in variants.items()
         }
 
+    latest: dict[str, float] = {}
+
     def score() -> float:
-        mean = float(np.mean(list(figures().values())))
+        latest.update(figures())
+        mean = float(np.mean(list(latest.values())))
         return -mean if data == "noisy" else mean
 
     def example() -> tuple[FloatArray, ...]:
@@ -180,6 +184,7 @@ def train_denoiser_iter(
         "sigma": levels(task.noise if data == "clean" else None),
         "normalisation": None if task.normalisation is None else task.normalisation.to_dict(),
     }
+    started_from = None if start_from is None else sha256_of(Path(start_from))
     record: dict[str, Any] = {
         "name": name or output.stem,
         **about,
@@ -195,15 +200,15 @@ def train_denoiser_iter(
             "config": asdict(config),
             "files": len({e.name for e in training}),
             "validation_files": len({e.name for e in held_out}),
-            "started_from": None if start_from is None else sha256_of(Path(start_from)),
+            "started_from": started_from,
         },
     }
 
-    def save(epoch: int, done: int) -> None:
+    def save(epoch: int, done: int, found: dict[str, float]) -> None:
         tensors = {key: value.detach().cpu().contiguous() for key, value in state().items()}
         _save(output, tensors, about)
         record["sha256"], record["size"] = sha256_of(output), output.stat().st_size
-        rounded = {key: round(value, 4) for key, value in figures().items()}
+        rounded = {key: round(value, 4) for key, value in found.items()}
         record["training"] |= {"best_epoch": epoch, "epochs_done": done, "figures": rounded}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         write_whole(output.with_suffix(".json"), lambda path: path.write_text(text, encoding="utf-8"))
@@ -223,6 +228,7 @@ def train_denoiser_iter(
         clip_norm=0.5,
         checkpoint=checkpoint,
         split=_split,
+        settings={**asdict(config), "data": data, "images": _digest(*training, *held_out), "start_from": started_from},
     )
     try:
         while True:
@@ -233,14 +239,14 @@ def train_denoiser_iter(
                 continue
             number = int(entry["epoch"])
             if entry["improved"]:
-                save(number, number)
+                save(number, number, latest)
             shown = Epoch(number, entry["loss"], entry["score"], entry["improved"], example())
             yield Progress(progress.fraction, progress.message, shown)
     except StopIteration as stop:
         fit = stop.value
     finally:
         work.close()
-    save(fit.best_epoch, len(fit.history))
+    save(fit.best_epoch, len(fit.history), figures())
     checkpoint.unlink(missing_ok=True)
     return record
 
@@ -324,8 +330,11 @@ def _split(batch: Batch, parts: int) -> list[tuple[Batch, float]]:
     return [(part, float(part[2].sum()) / total if total else 0.0) for part in zip(*pieces, strict=True)]
 
 
-def _digest(example: Example) -> str:
-    return hashlib.sha256(np.ascontiguousarray(example.seen)).hexdigest()
+def _digest(*examples: Example) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(np.ascontiguousarray(example.seen))
+    return digest.hexdigest()
 
 
 def _save(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
