@@ -89,7 +89,7 @@ def test_photon_noise_goes_away_better_than_without(method: str) -> None:
     clean = scene()
     noisy = photon_image(clean, Anscombe(1.0)).astype(np.float32)
     plain = ndc.denoise(noisy, method, intensity_range=(0, 128))
-    better = ndc.denoise(noisy, "anscombe", method=method, gain=1, offset=0, read_noise=0, intensity_range=(0, 128))
+    better = ndc.denoise(noisy, "anscombe", denoiser=method, gain=1, offset=0, read_noise=0, intensity_range=(0, 128))
     gain = psnr(clean, better, 100) - psnr(clean, noisy, 100)
     assert gain > {"bilateral": 3, "wavelet": 4}.get(method, 5)
     assert psnr(clean, better, 100) > psnr(clean, plain, 100)
@@ -102,10 +102,10 @@ def test_the_camera_is_estimated() -> None:
     noisy = photon_image(clean, camera)
     truth = clean * camera.gain + camera.offset
     known = ndc.denoise(
-        noisy, "anscombe", method="wavelet", gain=camera.gain, offset=camera.offset, read_noise=camera.read_noise
+        noisy, "anscombe", denoiser="wavelet", gain=camera.gain, offset=camera.offset, read_noise=camera.read_noise
     )
-    estimated = ndc.denoise(noisy, "anscombe", method="wavelet")
-    partly = ndc.denoise(noisy, "anscombe", method="wavelet", read_noise=camera.read_noise)
+    estimated = ndc.denoise(noisy, "anscombe", denoiser="wavelet")
+    partly = ndc.denoise(noisy, "anscombe", denoiser="wavelet", read_noise=camera.read_noise)
     assert psnr(truth, known, 300) > psnr(truth, noisy, 300) + 5
     for image in (estimated, partly):
         assert psnr(truth, image, 300) > psnr(truth, known, 300) - 0.7
@@ -115,11 +115,11 @@ def test_the_camera_is_estimated() -> None:
 def test_the_camera_is_in_the_image_s_own_units(intensity_range: tuple[float, float] | None) -> None:
     noisy = photon_image(scene(48), Anscombe(1.0))
     camera = {"gain": 1.0, "offset": 0.0, "read_noise": 0.0}
-    expected = ndc.denoise(noisy, "anscombe", method="wavelet", **camera, intensity_range=(0, 255))
-    out = ndc.denoise(noisy, "anscombe", method="wavelet", **camera, intensity_range=intensity_range)
+    expected = ndc.denoise(noisy, "anscombe", denoiser="wavelet", **camera, intensity_range=(0, 255))
+    out = ndc.denoise(noisy, "anscombe", denoiser="wavelet", **camera, intensity_range=intensity_range)
     np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-3)
     scaled = {name: 10 * value for name, value in camera.items()}
-    tenfold = ndc.denoise(noisy * 10, "anscombe", method="wavelet", **scaled, intensity_range=intensity_range)
+    tenfold = ndc.denoise(noisy * 10, "anscombe", denoiser="wavelet", **scaled, intensity_range=intensity_range)
     np.testing.assert_allclose(tenfold, 10 * expected, rtol=1e-3, atol=1e-2)
 
 
@@ -128,26 +128,26 @@ def test_the_camera_is_in_the_image_s_own_units(intensity_range: tuple[float, fl
 @pytest.mark.parametrize("gain", [None, 2.0])
 def test_a_constant_image_stays_as_it_is(dtype: str, shape: tuple[int, ...], gain: float | None) -> None:
     image = np.full(shape, 77, dtype)
-    np.testing.assert_array_equal(ndc.denoise(image, "anscombe", method="nlm", gain=gain), image)
+    np.testing.assert_array_equal(ndc.denoise(image, "anscombe", denoiser="nlm", gain=gain), image)
 
 
 @pytest.mark.parametrize("method", ["nlm", "dncnn"])
 def test_shapes_and_planes(method: str) -> None:
     rng = np.random.default_rng(0)
     image = rng.poisson(30, (2, 24, 28, 3)).astype(np.uint8)
-    out = ndc.denoise(image, "anscombe", "TYXS", method=method, gain=1, offset=0, read_noise=0)
+    out = ndc.denoise(image, "anscombe", "TYXS", denoiser=method, gain=1, offset=0, read_noise=0)
     assert out.shape == image.shape
     assert out.dtype == image.dtype
     assert out.std() < image.std() / 2
     np.testing.assert_array_equal(
-        out[1], ndc.denoise(image[1], "anscombe", "YXS", method=method, gain=1, offset=0, read_noise=0)
+        out[1], ndc.denoise(image[1], "anscombe", "YXS", denoiser=method, gain=1, offset=0, read_noise=0)
     )
 
 
 @pytest.mark.parametrize("shape", [(1, 2), (3, 5), (1, 40)])
 def test_tiny_images(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).poisson(30, shape).astype(np.float32)
-    out = ndc.denoise(image, "anscombe", method="wavelet")
+    out = ndc.denoise(image, "anscombe", denoiser="wavelet")
     assert out.shape == shape
     assert np.isfinite(out).all()
 
@@ -157,7 +157,7 @@ def test_a_camera_with_a_single_bright_pixel() -> None:
     image = np.full((1, 32, 32, 1), 0.0, np.float32)
     image[0, 5, 5] = 1
     spec = get_step("anscombe")
-    parameters = spec.validate({"method": "tv", "gain": 1e-4, "offset": 0, "read_noise": 0})
+    parameters = spec.validate({"denoiser": "tv", "gain": 1e-4, "offset": 0, "read_noise": 0})
     out = run(spec.run_iter(image, np.array([[0.0, 1e6]]), parameters))
     np.testing.assert_allclose(out, image, atol=0.02)
 
@@ -169,7 +169,7 @@ def test_a_camera_with_a_single_bright_pixel() -> None:
         ({"gain": -1}, "anscombe: gain=-1 is not allowed"),
         ({"read_noise": -1}, "anscombe: read_noise=-1 is not allowed"),
         ({"offset": np.inf}, "anscombe: offset=inf is not allowed"),
-        ({"method": "median"}, "anscombe: method='median' is not allowed; give one of 'bm3d'"),
+        ({"denoiser": "median"}, "anscombe: denoiser='median' is not allowed; give one of 'bm3d'"),
     ],
 )
 def test_bad_parameters(parameters: dict[str, object], sentence: str) -> None:

@@ -155,7 +155,7 @@ def test_networks_for_other_channels_are_refused(channels: int) -> None:
 )
 def test_a_file_for_another_step_is_named(tmp_path: Path, name: str, step: str, title: str) -> None:
     save_file(random(name).state_dict(), tmp_path / "net.safetensors")
-    with pytest.raises(ValueError, match=rf"net\.safetensors holds a {title}.*choose the method {title}"):
+    with pytest.raises(ValueError, match=rf"net\.safetensors holds the network {title}.*choose the method {title}"):
         ndc.denoise(np.zeros((32, 32, 3), np.uint8), step, rgb=True, weights=str(tmp_path / "net.safetensors"))
 
 

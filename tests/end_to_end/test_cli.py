@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify.cli import app
+from napari_denoise_classify.cli.options import with_step_options
 
 
 def run(*arguments: object, code: int = 0) -> str:
@@ -326,3 +327,10 @@ def test_slides_keep_their_pixel_size(tmp_path, rng):
         tags = tif.pages[0].tags
         assert tags["ResolutionUnit"].value == 3
         assert np.divide(*tags["XResolution"].value) == pytest.approx(20000)
+
+
+def test_no_parameter_of_a_step_takes_the_place_of_an_option() -> None:
+    def command(*, sigma: str = "", parameters: dict[str, str]) -> None: ...
+
+    with pytest.raises(TypeError, match=r"named like parameters of a step: \['sigma'\]"):
+        with_step_options("denoise")(command)

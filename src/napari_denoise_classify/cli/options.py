@@ -25,6 +25,9 @@ def with_step_options(kind: Kind) -> Callable[[Callable[..., None]], Callable[..
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for name, p in inspect.signature(command, eval_str=True).parameters.items() if name != "parameters"]
+        taken = sorted(uses.keys() & {p.name for p in own})
+        if taken:  # one option would silently take the place of the other
+            raise TypeError(f"The command {command.__name__} has options named like parameters of a step: {taken}.")
         options = [
             inspect.Parameter(
                 f"step_{name}",

@@ -126,7 +126,7 @@ def anscombe(
     planes: FloatArray,
     ranges: Array,
     *,
-    method: Annotated[Method, param("What denoises the stabilised image.")] = "bm3d",
+    denoiser: Annotated[Method, param("What denoises the stabilised image.")] = "bm3d",
     gain: Annotated[
         float | None, param("Grey values of the image per photon; nothing = estimated.", ge=1e-6, le=1e6)
     ] = None,
@@ -138,7 +138,7 @@ def anscombe(
     ] = None,
 ) -> Steps[FloatArray]:
     """Denoise photon-counting images: make the noise even, remove it with another method, and go back."""
-    inner = get_step(method, "denoise")
+    inner = get_step(denoiser, "denoise")
     out = planes.copy()
     for i, (plane, (low, high)) in enumerate(zip(planes, ranges, strict=True)):
         transform = _transform(plane, low, high, gain, offset, read_noise)

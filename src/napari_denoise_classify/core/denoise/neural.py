@@ -100,7 +100,7 @@ def open_network(step: str, weights: str, samples: int, upscale: int = 1) -> tup
     network = loaded.network
     if network.step != step:
         raise ValueError(
-            f"The file {entry.name} holds a {TITLES[network.step]}, not a {TITLES[step]}: choose the method "
+            f"The file {entry.name} holds the network {TITLES[network.step]}, not {TITLES[step]}: choose the method "
             f"{TITLES[network.step]} for it."
         )
     if network.samples == 3 and samples == 1:
