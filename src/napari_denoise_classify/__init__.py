@@ -13,8 +13,10 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .core.api import denoise, mask
+    from .core.classify.augmentation import augment
     from .core.classify.bundle import Classifier
     from .core.classify.datasets import Crops, load_crops
+    from .core.classify.fibres import FibreMap, fibre_features, fibre_map
     from .core.classify.storage import example_classifier, load_classifier
     from .core.classify.training import train_classifier
     from .core.denoise.training import train_denoiser
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from .core.workflow import Classified, classify
 
 _WHERE = {
+    "FibreMap": "core.classify.fibres",
+    "augment": "core.classify.augmentation",
     "Classified": "core.workflow",
     "Classifier": "core.classify.bundle",
     "Crops": "core.classify.datasets",
@@ -41,6 +45,8 @@ _WHERE = {
     "example_classifier": "core.classify.storage",
     "explain": "core.explain.attribution",
     "export_zoo": "core.denoise.zoo",
+    "fibre_features": "core.classify.fibres",
+    "fibre_map": "core.classify.fibres",
     "import_zoo": "core.denoise.zoo_import",
     "load_classifier": "core.classify.storage",
     "load_crops": "core.classify.datasets",
@@ -56,8 +62,10 @@ __all__ = [
     "Classified",
     "Classifier",
     "Crops",
+    "FibreMap",
     "Recipe",
     "__version__",
+    "augment",
     "classify",
     "compare",
     "critical_area",
@@ -66,6 +74,8 @@ __all__ = [
     "example_classifier",
     "explain",
     "export_zoo",
+    "fibre_features",
+    "fibre_map",
     "import_zoo",
     "load_classifier",
     "load_crops",
