@@ -307,7 +307,9 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(tmp_path: Path, other:
 def test_noise_levels_refer_to_the_intensity_range_of_the_images(tmp_path: Path) -> None:
     dim = {f"{i}": (60 * smooth(i)).astype(np.uint8) for i in range(3)}  # uses a quarter of its 8 bits
     planes = load_examples(None, dim, None, samples=1, raw=True)
-    task = Task(planes[:2], planes[2:], DenoiserTraining(noise="gaussian:25", normalisation="dataset", patch=16), "clean")
+    task = Task(
+        planes[:2], planes[2:], DenoiserTraining(noise="gaussian:25", normalisation="dataset", patch=16), "clean"
+    )
     noisy, clean, _ = next(task.batches(0))
     assert task.normalisation is not None
     assert np.std(noisy - clean) * task.normalisation.std == pytest.approx(25, rel=0.05)
