@@ -25,19 +25,25 @@ if TYPE_CHECKING:
     from .core.estimation import estimate_noise
     from .core.explain.attribution import explain
     from .core.explain.contours import critical_area
+    from .core.mask.cluster import cluster, cluster_scores
+    from .core.mask.given import apply_mask
+    from .core.noise import parse_noise
     from .core.quality import compare, residual, residual_structure
     from .core.recipe import Recipe
     from .core.steps import steps
     from .core.workflow import Classified, classify
 
 _WHERE = {
-    "FibreMap": "core.classify.fibres",
-    "augment": "core.classify.augmentation",
     "Classified": "core.workflow",
     "Classifier": "core.classify.bundle",
     "Crops": "core.classify.datasets",
+    "FibreMap": "core.classify.fibres",
     "Recipe": "core.recipe",
+    "apply_mask": "core.mask.given",
+    "augment": "core.classify.augmentation",
     "classify": "core.workflow",
+    "cluster": "core.mask.cluster",
+    "cluster_scores": "core.mask.cluster",
     "compare": "core.quality",
     "critical_area": "core.explain.contours",
     "denoise": "core.api",
@@ -51,6 +57,7 @@ _WHERE = {
     "load_classifier": "core.classify.storage",
     "load_crops": "core.classify.datasets",
     "mask": "core.api",
+    "parse_noise": "core.noise",
     "residual": "core.quality",
     "residual_structure": "core.quality",
     "steps": "core.steps",
@@ -65,8 +72,11 @@ __all__ = [
     "FibreMap",
     "Recipe",
     "__version__",
+    "apply_mask",
     "augment",
     "classify",
+    "cluster",
+    "cluster_scores",
     "compare",
     "critical_area",
     "denoise",
@@ -80,6 +90,7 @@ __all__ = [
     "load_classifier",
     "load_crops",
     "mask",
+    "parse_noise",
     "residual",
     "residual_structure",
     "steps",

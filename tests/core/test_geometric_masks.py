@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import napari_denoise_classify as ndc
+from napari_denoise_classify.core.images import PlaneImage
+from napari_denoise_classify.core.mask.given import apply_mask, apply_mask_iter
+from napari_denoise_classify.core.progress import run
 
 sides = st.integers(1, 60)
 
@@ -115,3 +118,99 @@ def test_masks_have_the_axes_of_the_image_without_samples() -> None:
 def test_bad_parameters(step: str, parameters: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"{step}: {next(iter(parameters))}="):
         ndc.mask(np.ones((20, 20)), step, **parameters)
+
+
+# --- fill -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", ["centre", "non_centre", "random"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32"])
+def test_the_mean_of_the_plane_fills(step: str, dtype: str) -> None:
+    image = np.random.default_rng(0).integers(5, 120, (2, 30, 40)).astype(dtype)
+    out = ndc.mask(image, step, fill="mean", return_mask=True)
+    assert out.image.dtype == image.dtype
+    np.testing.assert_array_equal(out.image[out.mask], image[out.mask])
+    for plane, filled, kept in zip(image, out.image, out.mask, strict=True):
+        mean = plane.mean(dtype=float) if dtype == "float32" else np.rint(plane.mean(dtype=float))
+        np.testing.assert_allclose(filled[~kept], mean, rtol=1e-6)
+
+
+def test_colours_are_filled_with_their_own_means_and_alpha_stays() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 4), np.uint8)
+    out = ndc.mask(image, "centre", rgb=True, fill="mean", return_mask=True)
+    np.testing.assert_array_equal(out.image[..., 3], image[..., 3])
+    means = np.rint(image[..., :3].mean(axis=(0, 1), dtype=float))
+    np.testing.assert_array_equal(out.image[~out.mask][:, :3], np.tile(means, ((~out.mask).sum(), 1)))
+
+
+def test_a_blur_fills() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    image = np.random.default_rng(0).integers(0, 60_000, (40, 60)).astype(np.uint16)
+    image[:, 30:] //= 4
+    out = ndc.mask(image, "centre", fill="blur", return_mask=True)
+    np.testing.assert_array_equal(out.image[out.mask], image[out.mask])
+    blurred = gaussian_filter(image.astype(float), 4.0, mode="reflect", truncate=6)
+    np.testing.assert_allclose(out.image[~out.mask], blurred[~out.mask], atol=1.0)
+
+
+def test_the_last_fill_wins_and_zeros_stay_exact() -> None:
+    image = np.random.default_rng(0).uniform(100, 200, (40, 40)).astype(np.float32)
+    steps = [("random", {"fill": "mean", "seed": 1}), ("centre", {"fill": "zero"})]
+    both = run(ndc.Recipe(steps).apply_iter(image))
+    circle = ndc.mask(image, "centre", return_mask=True).mask
+    cells = ndc.mask(image, "random", seed=1, return_mask=True).mask
+    np.testing.assert_array_equal(both.mask, circle & cells)
+    np.testing.assert_array_equal(both.image[~circle], 0)
+    np.testing.assert_allclose(both.image[circle & ~cells], image.mean(), rtol=1e-5)
+    other = run(ndc.Recipe(steps[::-1]).apply_iter(image))
+    np.testing.assert_array_equal(other.image[cells & ~circle], 0)
+    np.testing.assert_allclose(other.image[~cells], np.where(circle, image, 0).mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("fill", ["zero", "mean", "blur"])
+def test_lazy_images_are_filled_alike(fill: str) -> None:
+    import dask.array
+
+    image = np.random.default_rng(0).integers(0, 4000, (2, 24, 36)).astype(np.uint16)
+    recipe = ndc.Recipe([("gaussian", {"kernel_size": 3}), ("centre", {"fill": fill})])
+    lazy = recipe.apply(dask.array.from_array(image, chunks=10), "ZYX").compute()
+    np.testing.assert_array_equal(lazy, recipe.apply(image, "ZYX"))
+
+
+def test_recipes_without_fill_mean_zero() -> None:
+    """Recipes were saved before there was a choice."""
+    saved = ndc.Recipe(["centre"]).to_dict()
+    del saved["steps"][0]["parameters"]["fill"]
+    assert ndc.Recipe.from_dict(saved) == ndc.Recipe([("centre", {"fill": "zero"})]) == ndc.Recipe(["centre"])
+
+
+def test_unknown_fills() -> None:
+    with pytest.raises(ValueError, match="centre: fill='noise' is not allowed; give one of 'zero', 'mean', 'blur'"):
+        ndc.mask(np.ones((9, 9)), "centre", fill="noise")
+    with pytest.raises(ValueError, match="fill='noise' is not allowed: give 'zero', 'mean' or 'blur'"):
+        apply_mask(np.ones((9, 9)), np.ones((9, 9)), fill="noise")  # type: ignore[arg-type]
+
+
+# --- masks that are given -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fill", ["zero", "mean", "blur"])
+@pytest.mark.parametrize(
+    ("axes", "shape"), [("YX", (24, 36)), ("TYX", (2, 24, 36)), ("XYZ", (36, 24, 2)), ("SYX", (3, 24, 36))]
+)
+def test_a_given_mask_does_what_the_step_does(fill: str, axes: str, shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(0).integers(0, 60_000, shape).astype(np.uint16)
+    step = ndc.mask(image, "random", axes, fill=fill, seed=2, return_mask=True)
+    given = run(apply_mask_iter(PlaneImage.wrap(image, axes), step.mask.astype(np.uint8) * 7, fill))
+    np.testing.assert_array_equal(given.image, step.image)
+    np.testing.assert_array_equal(given.mask, step.mask)
+    assert given.kept == step.kept
+    plane = step.mask[0] if axes == "TYX" else step.mask[..., 0] if axes == "XYZ" else step.mask
+    np.testing.assert_array_equal(apply_mask(image, plane, axes, fill=fill), step.image)
+
+
+@pytest.mark.parametrize("shape", [(24, 37), (36, 24), (3, 24, 36), (24,), (0, 0)])
+def test_masks_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"The mask has shape .*: give one of the image's shape"):
+        apply_mask(np.ones((2, 24, 36)), np.ones(shape))

@@ -12,7 +12,7 @@ from napari_denoise_classify.core.files import ImageFile
 from napari_denoise_classify.core.progress import run
 from napari_denoise_classify.core.results import save_result
 from napari_denoise_classify.core.samples import ihc_nuclei
-from napari_denoise_classify.core.workflow import classify_iter, mask_of
+from napari_denoise_classify.core.workflow import classify_iter
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,37 @@ def test_recipe_is_applied_to_each_crop(example, nuclei):
     outside = np.ones(nuclei.image.shape[:2], bool)
     outside[84:116, 84:116] = outside[184:216, 284:316] = False
     np.testing.assert_array_equal(result.image[outside], nuclei.image[outside])
-    assert result.kept == pytest.approx(mask_of(recipe, (32, 32)).mean())
-    assert result.mask.sum() == 2 * mask_of(recipe, (32, 32)).sum()
+    circle = ndc.mask(np.ones((32, 32)), "centre", return_mask=True).mask
+    assert result.kept == pytest.approx(circle.mean())
+    assert result.mask.sum() == 2 * circle.sum()
+
+
+def test_masks_that_depend_on_the_content_are_those_of_each_crop(example, nuclei):
+    recipe = ndc.Recipe([("gaussian", {"kernel_size": 3}), ("kmeans", {"clusters": 2, "keep": "darkest"})])
+    centres = np.array([[100.0, 100.0], [200.0, 300.0]])
+    result = ndc.classify(nuclei.image, example, rgb=True, centres=centres, recipe=recipe)
+    scale = example.intensity_range
+    kept = []
+    for y, x in centres.astype(int):
+        area = (slice(y - 16, y + 16), slice(x - 16, x + 16))
+        alone = run(recipe.apply_iter(nuclei.image[area], rgb=True, intensity_range=scale))
+        np.testing.assert_array_equal(result.image[area], alone.image)
+        np.testing.assert_array_equal(result.mask[area], alone.mask)
+        kept.append(alone.kept)
+    assert kept[0] != kept[1]
+    assert result.kept == pytest.approx(np.mean(kept))
+    assert result.mask.sum() == pytest.approx(32 * 32 * sum(kept))
+    assert not result.image[84:116, 84:116][~result.mask[84:116, 84:116]].any()
+    whole = ndc.classify(nuclei.image[:64, :64], example, rgb=True, recipe=recipe)
+    alone = run(recipe.apply_iter(nuclei.image[:64, :64], rgb=True, intensity_range=scale))
+    np.testing.assert_array_equal(whole.mask, alone.mask)
+    assert whole.kept == pytest.approx(alone.kept)
+
+
+def test_without_masks_everything_is_kept(example, nuclei):
+    result = ndc.classify(nuclei.image[:40, :40], example, rgb=True, recipe=ndc.Recipe(["median"]))
+    assert result.mask is None
+    assert result.kept == 1
 
 
 def test_planes_of_a_stack_in_any_axis_order(example, nuclei):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from .classifiers import classify, explain, train
+from .clusters import cluster_scores
 from .demo import demo
 from .images import denoise, mask
 from .listing import steps
@@ -30,6 +31,7 @@ for _command in (
     explain,
     compare,
     estimate_noise,
+    cluster_scores,
     steps,
     train_denoiser,
     export_model,

@@ -111,5 +111,5 @@ def mask(
     *,
     parameters: dict[str, str],
 ) -> None:
-    """Mask images: keep a part of the pixels, set the others to 0."""
+    """Mask images: keep a part of the pixels, fill the others with 0, the plane's mean, or the plane blurred."""
     _process("mask", images, method, parameters, recipe, output, axes, "image", overwrite, save_masks)

@@ -7,6 +7,16 @@ modules of steps import torch, scikit-learn and OpenCV only when they run.
 from .classify import methods
 from .denoise import anscombe, bm3d, classical, neural, self_supervision
 from .explain import attribution
-from .mask import geometric
+from .mask import cluster, geometric
 
-__all__ = ["anscombe", "attribution", "bm3d", "classical", "geometric", "methods", "neural", "self_supervision"]
+__all__ = [
+    "anscombe",
+    "attribution",
+    "bm3d",
+    "classical",
+    "cluster",
+    "geometric",
+    "methods",
+    "neural",
+    "self_supervision",
+]

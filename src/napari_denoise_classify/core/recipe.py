@@ -12,17 +12,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .._version import __version__
+from .filling import Outcome
 from .images import FloatArray, Index, IntensityRange, PlaneImage, check_intensity_range
 from .progress import Progress, Steps, run, within
 from .steps import StepSpec, get_step
-
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 FORMAT = "napari-denoise-classify/recipe"
 VERSION = 1
@@ -303,67 +302,39 @@ class Recipe:
         out = np.empty((*source.lead_shape, height, width, *source.data.shape[n_lead + 2 :]), source.data.dtype)
         mask = np.empty((*source.lead_shape, height, width), bool) if self.masks else None
         for i, indices in enumerate(chunks):
-            planes, kept, shown = yield from within(
+            done = yield from within(
                 self._process(source.planes(indices, ranges), np.array([ranges[i] for i in indices])),
                 _READING + (1 - _READING) * i / len(chunks),
                 _READING + (1 - _READING) * (i + 1) / len(chunks),
             )
-            for k, plane in enumerate(self._restore(source, planes, shown, indices, ranges)):
+            for k, plane in enumerate(done.restore(source, indices, ranges, same=self._same)):
                 out[indices[k]] = plane
                 if mask is not None:
-                    mask[indices[k]] = kept[k]
+                    mask[indices[k]] = done.kept[k]
         fraction = 1.0
         if mask is not None:
             fraction = float(mask.mean())
             mask = PlaneImage(mask, source.axes.replace("S", "")).unwrap(mask)
         return Processed(source.unwrap(out), mask, fraction)
 
-    def _process(
-        self, planes: FloatArray, ranges: npt.NDArray[np.float64]
-    ) -> Steps[tuple[FloatArray, BoolArray, BoolArray]]:
-        """Run the steps on planes ``(N, Y, X, S)``, of which 0 and 1 stand for ``ranges`` (N, 2).
+    @property
+    def _same(self) -> bool:
+        """Whether pixels that no mask fills stay as they are."""
+        return all(s.spec.kind == "mask" or s.id == "none" for s in self.steps)
 
-        Returns the planes, what all masks together kept, and what the masks after the last denoising step kept:
-        outside of that, pixels are 0.
-        """
-        zeros = (-ranges[:, 0] / (ranges[:, 1] - ranges[:, 0])).astype(np.float32)  # what intensity 0 maps to
-        kept = np.ones(planes.shape[:3], bool)
-        shown = kept.copy()
+    def _process(self, planes: FloatArray, ranges: npt.NDArray[np.float64]) -> Steps[Outcome]:
+        """Run the steps on planes ``(N, Y, X, S)``, of which 0 and 1 stand for ``ranges`` (N, 2)."""
+        done = Outcome.start(planes)
         for i, s in enumerate(self.steps):
             spec = s.spec
             yield Progress(i / len(self.steps), spec.title)
-            work = spec.run_iter(planes, ranges, s.parameters)
+            work = spec.run_iter(done.planes, ranges, s.parameters)
             result: Any = yield from within(work, i / len(self.steps), (i + 1) / len(self.steps), spec.title)
             if spec.kind == "mask":
-                kept &= result
-                shown &= result
-                planes = np.where(result[..., None], planes, zeros[:, None, None, None])
-            elif result is not planes:
-                factor = result.shape[1] // planes.shape[1]
-                kept = kept.repeat(factor, axis=1).repeat(factor, axis=2)
-                planes = result
-                shown = np.ones(planes.shape[:3], bool)
-        return planes, kept, shown
-
-    def _restore(
-        self,
-        source: PlaneImage,
-        planes: FloatArray,
-        shown: BoolArray,
-        indices: list[Index],
-        ranges: dict[Index, tuple[float, float]],
-    ) -> npt.NDArray[Any]:
-        """Turn planes back into the image's dtype, with masked pixels exactly 0.
-
-        Without denoising the source's own pixels are kept: not every 32-bit number survives as a float32.
-        """
-        if all(s.spec.kind == "mask" or s.id == "none" for s in self.steps):
-            restored = np.stack([source.raw_plane(index) for index in indices])
-        else:
-            restored = source.restore(planes, indices, ranges)
-        colour = restored[..., :3] if source.rgb else restored
-        colour[~shown] = 0
-        return restored
+                done = done.mask(result, s.parameters["fill"], ranges)
+            elif result is not done.planes:
+                done = done.replace(result)
+        return done
 
     def _apply_lazily(self, source: PlaneImage, how: IntensityRange) -> Any:
         ranges = source.ranges(how)
@@ -383,8 +354,8 @@ class Recipe:
             part = PlaneImage(values, source.axes)
             here = {(0,) * n_lead: ranges[index]}
             (only,) = here
-            planes, _, shown = run(self._process(part.planes([only], here), np.array([ranges[index]])))
-            restored = self._restore(part, planes, shown, [only], here)
+            done = run(self._process(part.planes([only], here), np.array([ranges[index]])))
+            restored = done.restore(part, [only], here, same=self._same)
             return restored.reshape(*values.shape[:n_lead], *restored.shape[1:])
 
         meta = np.empty((0,) * data.ndim, data.dtype)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .classify.preparing import BoolArray, prepare_masked_iter
 from .classify.sampling import crop_around
 from .explain.attribution import check_target, explain_scaled_iter
 from .explain.contours import critical_area
@@ -168,8 +169,8 @@ def classify_iter(
         n = len(source.lead_shape)
         whole = np.rint(positions).astype(int)
         corners = [(tuple(row[:n].tolist()), int(row[n]) - half, int(row[n + 1]) - half) for row in whole]
-    processed, scaled = yield from within(
-        classifier.prepare_iter(crops, recipe, scale_of(classifier, source)), 0.0, 0.4
+    processed, scaled, masks = yield from within(
+        prepare_masked_iter(crops, recipe, scale_of(classifier, source)), 0.0, 0.4
     )
     proba = yield from within(classifier.proba_of_scaled_iter(scaled), 0.4, 0.7, "classifying")
     labels = classifier.label(proba)
@@ -197,7 +198,7 @@ def classify_iter(
                 contours.append((row, np.hstack([lead, inside])))
         heat = PlaneImage(heat, source.axes.replace("S", "")).unwrap(heat)
         yield Progress(0.95, "outlining")
-    canvas, mask, kept = _mosaic(source, processed, corners, recipe)
+    canvas, mask, kept = _mosaic(source, processed, corners, masks)
     return Classified(
         table=table,
         image=canvas,
@@ -217,35 +218,23 @@ def classify_iter(
 
 
 def _mosaic(
-    source: PlaneImage, processed: list[npt.NDArray[Any]], corners: list[tuple[Index, int, int]], recipe: Recipe
+    source: PlaneImage,
+    processed: list[npt.NDArray[Any]],
+    corners: list[tuple[Index, int, int]],
+    masks: list[BoolArray] | None,
 ) -> tuple[Any, Any, float]:
     """Put processed samples back at their places: what the classifier saw."""
     canvas = np.array(source.data)
-    mask = np.zeros((*source.lead_shape, *source.plane_shape), bool) if recipe.masks else None
-    kept: list[float] = []
-    masks: dict[tuple[int, int], npt.NDArray[np.bool_]] = {}
     for sample, (index, top, left) in zip(processed, corners, strict=True):
         plane = canvas[index]
         _paste(plane[..., :3] if source.rgb else plane, sample, top, left)
-        if mask is not None:
-            shape = (sample.shape[0], sample.shape[1])
-            if shape not in masks:  # the masks so far depend on the shape alone
-                masks[shape] = mask_of(recipe, shape)
-            kept.append(float(masks[shape].mean()))
-            _paste(mask[index], masks[shape], top, left, np.logical_or)
-    if mask is not None:
-        mask = PlaneImage(mask, source.axes.replace("S", "")).unwrap(mask)
-    return source.unwrap(canvas), mask, float(np.mean(kept)) if kept else 1.0
-
-
-def mask_of(recipe: Recipe, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Return what the masking steps of a recipe keep of a plane of this shape."""
-    planes = np.zeros((1, *shape, 1), np.float32)
-    kept = np.ones(shape, bool)
-    for step in recipe.steps:
-        if step.spec.kind == "mask":
-            kept &= step.spec.function(planes, **step.parameters)[0]
-    return kept
+    if masks is None:
+        return source.unwrap(canvas), None, 1.0
+    mask = np.zeros((*source.lead_shape, *source.plane_shape), bool)
+    for sample, (index, top, left) in zip(masks, corners, strict=True):
+        _paste(mask[index], sample, top, left, np.logical_or)
+    kept = float(np.mean([sample.mean() for sample in masks]))
+    return source.unwrap(canvas), PlaneImage(mask, source.axes.replace("S", "")).unwrap(mask), kept
 
 
 def _paste(canvas: npt.NDArray[Any], patch: npt.NDArray[Any], top: int, left: int, combine: Any = None) -> None:

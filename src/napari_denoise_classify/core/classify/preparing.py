@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from ..images import FloatArray, IntensityRange, PlaneImage
 from ..progress import Progress, Steps, within
 from ..recipe import Recipe
 from .datasets import Image
+
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 
 def dataset_range(images: Sequence[Image]) -> tuple[float, float]:
@@ -24,6 +28,14 @@ def prepare_iter(
     images: Sequence[Image], recipe: Recipe, intensity_range: IntensityRange
 ) -> Steps[tuple[list[Image], list[FloatArray]]]:
     """Apply a recipe to crops, those of equal shape together, and scale them to 0..1; see `Classifier.prepare_iter`."""
+    processed, scaled, _ = yield from prepare_masked_iter(images, recipe, intensity_range)
+    return processed, scaled
+
+
+def prepare_masked_iter(
+    images: Sequence[Image], recipe: Recipe, intensity_range: IntensityRange
+) -> Steps[tuple[list[Image], list[FloatArray], list[BoolArray] | None]]:
+    """As `prepare_iter`; also returns what the recipe's masks kept of each crop, None if it has none."""
     if recipe.upscale != 1:
         raise ValueError(
             "A recipe that enlarges images cannot prepare them for a classifier: set upscale to 1, or enlarge the "
@@ -34,11 +46,13 @@ def prepare_iter(
         shapes.setdefault(image.shape, []).append(i)
     processed: list[Image] = [np.empty(0)] * len(images)
     scaled: list[FloatArray] = [np.empty(0, np.float32)] * len(images)
+    masks: list[BoolArray] | None = [np.empty(0, bool)] * len(images) if recipe.masks else None
     done = 0
     for shape, indices in shapes.items():
         stack = np.stack([images[i] for i in indices])
         axes = "?YXS" if len(shape) == 3 else "?YX"
         source = PlaneImage.wrap(stack, axes)
+        kept = None
         if recipe:
             result = yield from within(
                 recipe.apply_iter(source, intensity_range=intensity_range),
@@ -46,11 +60,13 @@ def prepare_iter(
                 (done + len(indices)) / len(images),
                 "preparing",
             )
-            source = PlaneImage.wrap(result.image, axes)
+            source, kept = PlaneImage.wrap(result.image, axes), result.mask
         planes = list(source.indices())
         floats = source.planes(planes, source.ranges(intensity_range))
         for k, i in enumerate(indices):
             processed[i], scaled[i] = source.data[k], floats[k]
+            if masks is not None and kept is not None:
+                masks[i] = kept[k]
         done += len(indices)
         yield Progress(done / len(images), "preparing")
-    return processed, scaled
+    return processed, scaled, masks

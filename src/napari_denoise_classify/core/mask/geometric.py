@@ -7,6 +7,7 @@ from typing import Annotated, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..filling import Fill
 from ..images import FloatArray
 from ..steps import param, step
 
@@ -41,14 +42,18 @@ def _circle(planes: FloatArray, radius: float, equal_area: bool) -> BoolArray:
 
 
 @step("centre", kind="mask", title="Centre", reference="Circular crop at the image centre")
-def centre(planes: FloatArray, *, radius: _Radius = 80.0, equal_area: _EqualArea = False) -> BoolArray:
-    """Keep a circle at the centre; everything around it becomes 0."""
+def centre(
+    planes: FloatArray, *, radius: _Radius = 80.0, equal_area: _EqualArea = False, fill: Fill = "zero"
+) -> BoolArray:
+    """Keep a circle at the centre; everything around it is filled."""
     return _circle(planes, radius, equal_area)
 
 
 @step("non_centre", kind="mask", title="Non-centre", reference="Complement of the centre mask")
-def non_centre(planes: FloatArray, *, radius: _Radius = 80.0, equal_area: _EqualArea = False) -> BoolArray:
-    """Keep everything around a circle at the centre; the circle becomes 0."""
+def non_centre(
+    planes: FloatArray, *, radius: _Radius = 80.0, equal_area: _EqualArea = False, fill: Fill = "zero"
+) -> BoolArray:
+    """Keep everything around a circle at the centre; the circle is filled."""
     return ~_circle(planes, radius, equal_area)
 
 
@@ -59,8 +64,9 @@ def random(
     grid: Annotated[int, param("Cells along each side.", ge=1, le=200)] = 10,
     fraction: Annotated[float, param("Part of the cells that is kept.", ge=0.0, le=1.0, step=0.05)] = 0.5,
     seed: Annotated[int, param("Which cells: the same seed keeps the same ones.", ge=0, le=2**31 - 1)] = 0,
+    fill: Fill = "zero",
 ) -> BoolArray:
-    """Keep randomly chosen cells of a grid, the same for every plane; the others become 0."""
+    """Keep randomly chosen cells of a grid, the same for every plane; the others are filled."""
     height, width = planes.shape[1:3]
     if grid > min(height, width):
         raise ValueError(
