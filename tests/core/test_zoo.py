@@ -106,7 +106,7 @@ def unpacked(package: Path, folder: Path, change: Callable[[dict[str, Any]], Any
 
 @needs_zoo
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.torch.jit.*deprecated:DeprecationWarning")  # by the library that is tested with
+@pytest.mark.filterwarnings("ignore:.torch.jit.*deprecated")  # by the library that is tested with
 @pytest.mark.parametrize("case", SMALL)
 def test_the_zoo_library_runs_what_is_exported_and_it_comes_back_equal(case: str, tmp_path: Path) -> None:
     from bioimageio.core import load_description, predict, test_model
