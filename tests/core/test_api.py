@@ -128,7 +128,9 @@ def test_bad_images(function: Any, step: str, image: Any, words: str) -> None:
 
 def test_bad_steps() -> None:
     image = np.ones((5, 5))
-    with pytest.raises(ValueError, match="'centre' is not a denoise step; there are: none, gaussian, median, dncnn"):
+    with pytest.raises(
+        ValueError, match="'centre' is not a denoise step; there are: none, gaussian, median, bilateral, tv"
+    ):
         ndc.denoise(image, "centre")
     with pytest.raises(ValueError, match="'median' is not a mask step; there are: centre, non_centre, random"):
         ndc.mask(image, "median")

@@ -278,7 +278,8 @@ def _write_tiff(path: Path, data: npt.NDArray[Any], axes: str, source: ImageFile
             data, axes = np.moveaxis(data, axes.index("S"), -1), axes.replace("S", "") + "S"
     if max(data.shape) > 2048 and set(axes) <= set("YXS"):
         options |= {"tile": (256, 256), "compression": "zlib"}
-    factor = data.shape[axes.index("Y")] / source.data.shape[source.axes.index("Y")] if "Y" in source.axes else 1
+    known = source.data.ndim == len(source.axes) and source.data.size > 0
+    factor = data.shape[axes.index("Y")] / source.data.shape[source.axes.index("Y")] if known else 1
     if source.resolution:
         y, x = (number * factor for number in source.resolution)
         options["resolution"] = (x, y)

@@ -228,7 +228,12 @@ def train_denoiser_iter(
         clip_norm=0.5,
         checkpoint=checkpoint,
         split=_split,
-        settings={**asdict(config), "data": data, "images": _digest(*training, *held_out), "start_from": started_from},
+        settings={
+            **asdict(config),
+            "data": data,
+            "images": _digest(*sorted([*training, *held_out], key=lambda e: e.name)),
+            "start_from": started_from,
+        },
     )
     try:
         while True:
