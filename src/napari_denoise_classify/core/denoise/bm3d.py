@@ -37,7 +37,7 @@ def _network(device: torch.device, search_distance: int, stride: int) -> torch.n
 
         def _patch_tensor(self, img: torch.Tensor) -> torch.Tensor:
             self.seen = img
-            return super()._patch_tensor(img)  # type: ignore[no-any-return]
+            return super()._patch_tensor(img)  # type: ignore[no-any-return]  # imported late
 
         def _aggregate(self, w: int, c: int, accum: torch.Tensor, weight: torch.Tensor, *groups: torch.Tensor) -> None:
             self.weight = weight

@@ -38,7 +38,7 @@ def build(samples: int = 3, **size: Any) -> nn.Module:
     restormer = import_deepinv().models.Restormer
     network: nn.Module = restormer(samples, samples, **{**SMALL, **size}, pretrained=None)
     network.step, network.samples, network.upscale = "restormer", samples, 1  # type: ignore[assignment]  # plain attributes
-    network.multiple = 8  # type: ignore[assignment]
+    network.multiple = 8  # type: ignore[assignment]  # as above
     network.halo = 32  # type: ignore[assignment]  # its attention sees the whole tile: no halo would be exact
     return network
 
