@@ -80,9 +80,11 @@ class _NamedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
         """Learn more."""
 
     def _names(self) -> list[str]:
+        """Name the columns; for subclasses."""
         raise NotImplementedError
 
     def _describe(self, image: FloatArray) -> dict[str, float]:
+        """Measure one image; for subclasses."""
         raise NotImplementedError
 
 
