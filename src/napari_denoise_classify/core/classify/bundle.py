@@ -20,6 +20,18 @@ from .evaluation import Evaluation
 from .preparing import dataset_range, prepare_iter
 
 
+def proba_iter(estimator: Any, scaled: list[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
+    """Let a fitted estimator classify images (Y, X, S) from 0 to 1; (N, classes), with progress."""
+    if hasattr(estimator, "predict_proba_iter"):
+        proba: npt.NDArray[np.float64] = yield from estimator.predict_proba_iter(scaled)
+        return proba
+    parts = []
+    for start in range(0, len(scaled), 1024):
+        parts.append(estimator.predict_proba(scaled[start : start + 1024]))
+        yield Progress(min(1.0, (start + 1024) / len(scaled)))
+    return np.concatenate(parts)
+
+
 class Classifier:
     """A trained classifier. Made by `train_classifier` and `load_classifier`.
 
@@ -133,14 +145,7 @@ class Classifier:
 
     def proba_of_scaled_iter(self, scaled: list[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
         """Classify what `prepare_iter` returned; (N, classes)."""
-        if hasattr(self.estimator, "predict_proba_iter"):
-            proba: npt.NDArray[np.float64] = yield from self.estimator.predict_proba_iter(scaled)
-            return proba
-        parts = []
-        for start in range(0, len(scaled), 1024):
-            parts.append(self.estimator.predict_proba(scaled[start : start + 1024]))
-            yield Progress(min(1.0, (start + 1024) / len(scaled)))
-        return np.concatenate(parts)
+        return (yield from proba_iter(self.estimator, scaled))
 
     def predict_proba(self, images: Any, recipe: Recipe | None = None) -> npt.NDArray[np.float64]:
         """Return the probability of each class.

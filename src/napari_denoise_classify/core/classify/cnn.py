@@ -6,7 +6,7 @@ one linear layer, so that its Grad-CAM is exact (it equals CAM).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -125,6 +125,11 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
     patience : int
         Epochs without a better validation loss before it stops; never within the first half of the epochs.
     random_state : int
+
+    Attributes
+    ----------
+    temperature_ : float
+        Scores are divided by it before the softmax; 1 until the probabilities are calibrated.
     """
 
     def __init__(
@@ -142,6 +147,10 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         self.learning_rate = learning_rate
         self.patience = patience
         self.random_state = random_state
+
+    def build(self, samples: int, n_classes: int) -> SmallResNet:
+        """Return an untrained network for images of 1 or 3 samples."""
+        return SmallResNet(samples, n_classes, self.input_size)
 
     def fit(self, X: Sequence[FloatArray], y: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> CNNClassifier:
         """Train; see `fit_iter`."""
@@ -170,7 +179,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         device = best_device()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
-            network = SmallResNet(X[0].shape[-1], len(self.classes_), self.input_size)
+            network = self.build(X[0].shape[-1], len(self.classes_))
         place(network, device)
         weight = torch.tensor(
             compute_class_weight("balanced", classes=np.arange(len(self.classes_)), y=codes),
@@ -185,10 +194,11 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
 
         def score() -> float:
             with torch.inference_mode():
-                scores = torch.cat([network(x) for x, _ in self._batches(X, held_out, device)])
+                scores = torch.cat([network(x) for x, _ in self.batches(X, held_out, device)])
                 return -float(nn.functional.cross_entropy(scores, targets[held_out], weight))
 
         self.network_ = network
+        self.temperature_ = 1.0
         self.fit_: Fit = yield from fit_iter(
             network,
             lambda epoch: self._training_batches(X, train, epoch, device),
@@ -219,9 +229,10 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             x += rng.uniform(-0.05, 0.05, (len(x), 1, 1, x.shape[-1])).astype(np.float32)
             yield self._tensor(x, device), chosen
 
-    def _batches(
+    def batches(
         self, X: Sequence[FloatArray], indices: npt.NDArray[np.intp], device: torch.device
     ) -> Iterator[tuple[torch.Tensor, npt.NDArray[np.intp]]]:
+        """Yield resized images (N, S, Y, X) on the device with their indices, as many as fit into memory."""
         size = max(1, _PREDICT_PIXELS // self.input_size**2)
         for start in range(0, len(indices), size):
             chosen = indices[start : start + size]
@@ -237,13 +248,30 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
 
     def predict_proba_iter(self, X: Sequence[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
         """Return (N, classes), with progress."""
+        from scipy.special import softmax
+
+        scores = yield from self.scores_iter(X)
+        proba: npt.NDArray[np.float64] = softmax(scores / self.temperature_, axis=1)
+        return proba
+
+    def scores_iter(self, X: Sequence[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
+        """Return the scores before the softmax (N, classes), with progress."""
+        return (yield from self._run_iter(X, lambda network, x: network(x)))
+
+    def embed_iter(self, X: Sequence[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
+        """Return what the last linear layer sees, (N, width), with progress."""
+        return (yield from self._run_iter(X, lambda network, x: network.features(x).mean((2, 3))))
+
+    def _run_iter(
+        self, X: Sequence[FloatArray], compute: Callable[[SmallResNet, torch.Tensor], torch.Tensor]
+    ) -> Steps[npt.NDArray[np.float64]]:
         device = best_device()
         network = self.network_.to(device).eval()
         parts: list[npt.NDArray[np.float64]] = []
         done = 0
-        for x, chosen in self._batches(X, np.arange(len(X)), device):
+        for x, chosen in self.batches(X, np.arange(len(X)), device):
             with torch.inference_mode():
-                parts.append(network(x).softmax(1).double().cpu().numpy())
+                parts.append(compute(network, x).double().cpu().numpy())
             done += len(chosen)
             yield Progress(done / len(X), f"{done} of {len(X)} crops")
         return np.concatenate(parts)
@@ -272,7 +300,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         device = best_device()
         network = self.network_.to(device).eval()
         maps: list[FloatArray] = []
-        for x, chosen in self._batches(X, np.arange(len(X)), device):
+        for x, chosen in self.batches(X, np.arange(len(X)), device):
             with torch.inference_mode(False), torch.enable_grad():
                 features = network.features(x.clone()).detach().requires_grad_(True)
                 scores = network.head(features.mean((2, 3)))

@@ -175,11 +175,12 @@ class UntrustedError(ValueError):
 def _load_cnn(model: _Saved, payload: bytes) -> Any:
     from safetensors.torch import load
 
-    from .cnn import CNNClassifier, SmallResNet
+    from .cnn import CNNClassifier
 
     estimator = CNNClassifier(**model.parameters)
     estimator.classes_ = np.array(model.classes)
-    estimator.network_ = SmallResNet(model.samples, len(model.classes), estimator.input_size)
+    estimator.temperature_ = 1.0
+    estimator.network_ = estimator.build(model.samples, len(model.classes))
     estimator.network_.load_state_dict(load(payload))
     estimator.network_.eval()
     return estimator

@@ -6,8 +6,10 @@ import platform
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..._version import __version__
+from ..images import FloatArray
 from ..progress import Progress, Steps, run, within
 from ..recipe import Recipe
 from ..steps import get_step
@@ -68,19 +70,9 @@ def train_classifier_iter(
         raise ValueError(f"Too few samples of {', '.join(few)}: each class needs at least {MINIMUM_PER_CLASS}.")
     intensity_range = dataset_range(data.images)
     _, X = yield from within(prepare_iter(data.images, recipe, intensity_range), 0.0, 0.1)
-    estimator = spec.function(seed, **parameters)
     yield Progress(0.1, f"training {spec.title}")
-    record: dict[str, Any] = {}
-    if hasattr(estimator, "fit_iter"):
-        yield from within(estimator.fit_iter(X, data.labels, data.groups), 0.1, 1.0)
-        record = {
-            "best_epoch": estimator.fit_.best_epoch,
-            "history": estimator.fit_.history,
-            "stopped_early": estimator.fit_.stopped_early,
-        }
-    else:
-        extra = {"classify__groups": data.groups} if method == "svm" else {}
-        estimator.fit(X, data.labels, **extra)
+    fitting = fit_estimator_iter(method, parameters, seed, X, data.labels, data.groups)
+    estimator, record = yield from within(fitting, 0.1, 1.0)
     import sklearn
 
     return Classifier(
@@ -106,3 +98,45 @@ def train_classifier_iter(
             **record,
         },
     )
+
+
+def fit_estimator_iter(
+    method: str,
+    parameters: dict[str, Any],
+    seed: int,
+    X: list[FloatArray],
+    y: npt.NDArray[np.str_],
+    groups: npt.NDArray[np.str_] | None,
+) -> Steps[tuple[Any, dict[str, Any]]]:
+    """Fit one estimator on prepared images, with progress.
+
+    Parameters
+    ----------
+    method : str
+    parameters : dict
+        Of the method, validated.
+    seed : int
+    X : list of (Y, X, S) float32
+        From 0 to 1.
+    y, groups : (N,) arrays of str
+        ``groups`` may be None.
+
+    Returns
+    -------
+    estimator : scikit-learn estimator
+        Fitted.
+    record : dict
+        What happened, for the classifier's record; JSON-ready.
+    """
+    estimator = get_step(method, "classifier").function(seed, **parameters)
+    if hasattr(estimator, "fit_iter"):
+        yield from estimator.fit_iter(X, y, groups)
+        fit = estimator.fit_
+        return estimator, {
+            "best_epoch": fit.best_epoch,
+            "history": fit.history,
+            "stopped_early": fit.stopped_early,
+        }
+    extra = {"classify__groups": groups} if method == "svm" else {}
+    estimator.fit(X, y, **extra)
+    return estimator, {}
