@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify.core.deepinverse import import_deepinv
@@ -54,18 +55,37 @@ def test_colour_is_used(cat: np.ndarray) -> None:
     assert psnr(cat, together) > psnr(cat, apart) + 0.5
 
 
-def test_parts_show_no_borders(camera: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("height", "width", "radius", "stride"), [(38, 44, 7, 3), (16, 48, 5, 4), (33, 33, 19, 5)])
+def test_groups_hold_the_nearest_patches(height: int, width: int, radius: int, stride: int) -> None:
+    image = np.random.default_rng(0).random((height, width), np.float32)
+    found = torch.cat([corners for _, corners in module._matches(torch.from_numpy(image), radius, stride, 8)]).numpy()
+    patches = np.lib.stride_tricks.sliding_window_view(image, (8, 8)).astype(float)
+    corners = {(y, x): row for row in found for y, x in [divmod(int(row[0]), width)]}
+    grid = {(y, x) for y in range(0, height - 7, stride) for x in range(0, width - 7, stride)}
+    assert set(corners) == grid
+    for (y, x), row in corners.items():
+        near = {
+            (v, u): ((patches[v, u] - patches[y, x]) ** 2).sum()
+            for v in range(max(0, y - radius), min(height - 7, y + radius + 1))
+            for u in range(max(0, x - radius), min(width - 7, x + radius + 1))
+        }
+        assert {divmod(int(i), width) for i in row} == set(sorted(near, key=lambda at: near[at])[:8])
+
+
+def test_blocks_are_cut_anyhow_to_the_same_pixels(camera: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     x = add_gaussian(camera, 25, 0)[None, ..., None] / 255
     whole = bm3d(x, sigma=25, search_distance=8)
-    monkeypatch.setitem(module._TILE, "cpu", 35)
-    parts = bm3d(x, sigma=25, search_distance=8)
-    assert not np.array_equal(parts, whole)
-    # The grid of groups starts anew in each part: pixels move by a fraction of the noise, the quality by nothing.
-    difference = np.abs(parts - whole) * 255
-    assert np.sqrt((difference**2).mean()) < 25 / 15
-    assert difference.max() < 25
-    clean = camera[None, ..., None] / 255
-    assert psnr(clean, parts, 1) == pytest.approx(psnr(clean, whole, 1), abs=0.05)
+    monkeypatch.setitem(module._BLOCKS, "cpu", 1)
+    np.testing.assert_allclose(bm3d(x, sigma=25, search_distance=8), whole, atol=1e-5)
+
+
+def test_transforms_keep_what_they_should() -> None:
+    for matrix in (module._cosine(), module._haar(16), module._haar(32)):
+        np.testing.assert_allclose(matrix @ matrix.T, np.eye(len(matrix)), atol=1e-12)
+    wavelet = module._wavelet()
+    np.testing.assert_allclose(np.linalg.norm(wavelet, axis=1), 1)
+    np.testing.assert_allclose(wavelet[0], np.full(8, 8**-0.5))  # the mean
+    np.testing.assert_allclose(wavelet[1:] @ np.ones(8), 0, atol=1e-12)  # the rest does not see it
 
 
 @pytest.mark.parametrize("sigma", [None, 20.0])
@@ -114,8 +134,9 @@ def test_work_can_be_left_between_planes() -> None:
     spec = get_step("bm3d")
     x = np.random.default_rng(0).random((3, 16, 16, 1), np.float32)
     work = spec.run_iter(x, np.array([[0.0, 1.0]] * 3), spec.validate({"sigma": 10, **FAST}))
-    fractions = [next(work).fraction for _ in range(4)]
-    assert fractions == pytest.approx([0, 0, 1 / 3, 2 / 3])
+    seen = [progress for progress, _ in zip(work, range(5), strict=False)]
+    assert [p.message for p in seen] == ["plane 1 of 3"] + [""] * 2 + ["plane 2 of 3", ""]
+    assert [p.fraction for p in seen] == sorted(p.fraction for p in seen)
     work.close()
 
 

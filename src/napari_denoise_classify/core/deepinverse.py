@@ -24,6 +24,6 @@ def import_deepinv() -> Any:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise ImportError(
             f"DeepInverse cannot be loaded ({reason}): install it with a torch and a torchvision that fit each other, "
-            "pip install --upgrade deepinv ptwt torch torchvision."
+            "pip install --upgrade deepinv torch torchvision."
         ) from error
     return deepinv
