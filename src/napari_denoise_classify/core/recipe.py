@@ -21,7 +21,7 @@ from .._version import __version__
 from .filling import Outcome
 from .images import FloatArray, Index, IntensityRange, PlaneImage, check_intensity_range
 from .progress import Progress, Steps, run, within
-from .steps import StepSpec, get_step
+from .steps import StepSpec, get_step, read_step, write_step
 
 FORMAT = "napari-denoise-classify/recipe"
 VERSION = 1
@@ -169,6 +169,29 @@ class Recipe:
                 "This recipe is damaged: 'steps' must list objects with 'step' and 'parameters'."
             ) from None
         return cls(steps, saved.get("intensity_range"))
+
+    @classmethod
+    def parse(cls, text: str) -> Recipe:
+        """Read a recipe from text as people write it: ``"gaussian:kernel_size=5 + centre"``.
+
+        Parameters
+        ----------
+        text : str
+            Steps separated by plus signs; ``"raw"`` or nothing is a recipe of no steps.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be read, and as for `Recipe`.
+        """
+        if text.strip() in ("", "raw"):
+            return cls()
+        return cls([read_step(part) for part in text.split("+")])
+
+    @property
+    def text(self) -> str:
+        """The recipe as `parse` reads it; parameters at their default are left out."""
+        return " + ".join(write_step(s.id, s.parameters) for s in self.steps) or "raw"
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Return the recipe as JSON, and write it to ``path`` if one is given.

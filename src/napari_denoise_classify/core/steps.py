@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from .images import FloatArray
 from .progress import Steps
 
-Kind: TypeAlias = Literal["denoise", "mask", "classifier", "explain"]
+Kind: TypeAlias = Literal["denoise", "mask", "classifier", "explain", "area"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -131,8 +131,8 @@ class StepSpec:
     Attributes
     ----------
     id, kind, title, summary, reference : str
-        ``kind`` is ``"denoise"``, ``"mask"``, ``"classifier"`` or ``"explain"``; ``reference`` is the source of the
-        method.
+        ``kind`` is ``"denoise"``, ``"mask"``, ``"classifier"``, ``"explain"`` or ``"area"``; ``reference`` is the
+        source of the method.
     parameters : tuple of Parameter
     function : callable
     """
@@ -209,6 +209,42 @@ class StepSpec:
             ) from None
 
 
+def read_step(text: str) -> tuple[str, dict[str, str]]:
+    """Read a step and its parameters from text as people write it: ``"gaussian:kernel_size=5"``.
+
+    Parameters
+    ----------
+    text : str
+        The id; after a colon, parameters separated by commas.
+
+    Returns
+    -------
+    id : str
+    parameters : dict
+        As texts, not checked yet; see `StepSpec.validate`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not written as ``name=value``.
+    """
+    id, _, rest = text.partition(":")
+    parameters = {}
+    for part in filter(None, (piece.strip() for piece in rest.split(","))):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (name and equals and value):
+            raise ValueError(f"{part!r} cannot be read: write a step as gaussian:kernel_size=5,blur_sigma=1.")
+        parameters[name] = value
+    return id.strip(), parameters
+
+
+def write_step(id: str, parameters: Mapping[str, Any]) -> str:
+    """Write a step as text that `read_step` reads; parameters at their default are left out."""
+    defaults = {p.name: p.default for p in get_step(id).parameters}
+    own = [f"{name}={value}" for name, value in parameters.items() if value is not None and defaults[name] != value]
+    return f"{id}:{','.join(own)}" if own else id
+
+
 def _plain(value: Any) -> Any:
     """Turn paths into texts and numpy's numbers into Python's: a recipe is saved as JSON."""
     if isinstance(value, os.PathLike):
@@ -236,7 +272,7 @@ def step(
     ----------
     id : str
         The name in recipes, on the command line and in the API.
-    kind : {"denoise", "mask", "classifier", "explain"}
+    kind : {"denoise", "mask", "classifier", "explain", "area"}
     title : str
         The name in the panel.
     reference : str, optional
@@ -296,7 +332,7 @@ def steps(kind: Kind | None = None) -> tuple[StepSpec, ...]:
 
     Parameters
     ----------
-    kind : {"denoise", "mask", "classifier", "explain"}, optional
+    kind : {"denoise", "mask", "classifier", "explain", "area"}, optional
         Only steps of this kind.
 
     Returns
