@@ -18,10 +18,13 @@ import skops.io
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from napari_denoise_classify import Classifier, Crops, load_classifier
+from napari_denoise_classify import Classifier, Crops, load_classifier, train_classifier
+from napari_denoise_classify.core.classify.estimators import BalancedKNN, CalibratedSVM, PixelFeatures
+from napari_denoise_classify.core.progress import run
 
 Edit = Callable[[dict[str, Any]], Any]
 
@@ -207,16 +210,18 @@ def test_functions_in_an_estimator_are_refused(saved: dict[str, Path], tmp_path:
 
 
 def test_estimators_of_other_types_are_refused(saved: dict[str, Path], tmp_path: Path, forest: Classifier) -> None:
-    for estimator in (forest.estimator.steps[-1][1], Pipeline([("it", FunctionTransformer())]), np.zeros(3)):
+    model = forest.estimator.model_
+    for estimator in (model, model[-1], Pipeline([("it", FunctionTransformer())]), np.zeros(3)):
         refused(forge(tmp_path / "it.ndc", saved["random_forest"], payload=skops.io.dumps(estimator)))
 
 
 @pytest.mark.parametrize("damage", ["child beyond the end", "loop", "feature beyond the end"])
-@pytest.mark.parametrize("where", ["forest", "forest in a pipeline", "lone tree"])
+@pytest.mark.parametrize("where", ["classifier", "forest", "pipeline", "lone tree"])
 def test_malformed_trees_are_refused(
     saved: dict[str, Path], tmp_path: Path, forest: Classifier, damage: str, where: str
 ) -> None:
-    pixels, trees = (copy.deepcopy(step) for _, step in forest.estimator.steps)
+    estimator = copy.deepcopy(forest.estimator)
+    trees = estimator.model_[-1]
     tree = trees.estimators_[0]
     state = tree.tree_.__getstate__()
     name, value = {
@@ -227,6 +232,199 @@ def test_malformed_trees_are_refused(
     state["nodes"] = state["nodes"].copy()
     state["nodes"][name][0] = value
     tree.tree_.__setstate__(state)
-    last = {"forest": trees, "forest in a pipeline": Pipeline([("it", trees)]), "lone tree": tree}[where]
-    payload = skops.io.dumps(Pipeline([("pixels", pixels), ("classify", last)]))
-    refused(forge(tmp_path / "it.ndc", saved["random_forest"], payload=payload))
+    forged = {"classifier": estimator, "forest": trees, "pipeline": estimator.model_, "lone tree": tree}[where]
+    refused(forge(tmp_path / "it.ndc", saved["random_forest"], payload=skops.io.dumps(forged)))
+
+
+# --- parts that do not fit together ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def several(crops: Crops, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Classifier]]:
+    """A classifier of each kind with its file."""
+    folder = tmp_path_factory.mktemp("several")
+    how: dict[str, dict[str, Any]] = {
+        "svm": {"calibration": "isotonic"},
+        "knn": {"features": "texture", "calibration": "sigmoid"},
+        "random_forest": {"features": "texture+embedding", "input_size": 4, "trees": 5},
+    }
+    found = {}
+    for method, parameters in how.items():
+        classifier = train_classifier(crops, method, **parameters)
+        classifier.save(folder / f"{method}.ndc")
+        found[method] = (folder / f"{method}.ndc", classifier)
+    return found
+
+
+def test_they_load(several: dict[str, tuple[Path, Classifier]], crops: Crops) -> None:
+    for path, classifier in several.values():
+        read = load_classifier(path)
+        np.testing.assert_array_equal(read.predict_proba(crops.images), classifier.predict_proba(crops.images))
+        assert read.feature_names == classifier.feature_names
+        assert read.estimator.get_params() == classifier.estimator.get_params()
+
+
+def other_parameter(estimator: Any) -> None:
+    estimator.calibration = "none"
+
+
+def other_calibration(estimator: Any) -> None:
+    calibrated = estimator.calibrator_.calibrated_classifiers_[0]
+    calibrated.calibrators = [Pipeline([("it", FunctionTransformer())])]
+
+
+def no_calibration(estimator: Any) -> None:
+    estimator.calibrator_ = None
+
+
+def other_scores(estimator: Any) -> None:
+    estimator.calibrator_.calibrated_classifiers_[0].estimator = estimator.model_
+
+
+def shorter(estimator: Any) -> None:
+    last = estimator.model_[-1]
+    if hasattr(last, "support_vectors_"):
+        last.support_vectors_ = last.support_vectors_[:, :3]
+    else:
+        last._fit_X = last._fit_X[:, :3]
+
+
+def beyond_the_classes(estimator: Any) -> None:
+    last = estimator.model_[-1]
+    if hasattr(last, "_n_support"):
+        last._n_support = last._n_support + np.int32(10**6)
+    else:
+        last._y = last._y + 10**6
+
+
+def method_of_its_own(estimator: Any) -> None:
+    estimator.uncalibrated = np.zeros(2)
+
+
+def other_kernel(estimator: Any) -> None:
+    last = estimator.model_[-1]
+    if hasattr(last, "kernel"):
+        last.kernel = "sigmoid"
+    else:
+        last.weights = "uniform"
+
+
+@pytest.mark.parametrize("method", ["svm", "knn"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        other_parameter,
+        other_calibration,
+        no_calibration,
+        other_scores,
+        shorter,
+        beyond_the_classes,
+        method_of_its_own,
+        other_kernel,
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(
+    several: dict[str, tuple[Path, Classifier]], tmp_path: Path, method: str, damage: Callable[[Any], None]
+) -> None:
+    path, classifier = several[method]
+    estimator = copy.deepcopy(classifier.estimator)
+    damage(estimator)
+    refused(forge(tmp_path / "it.ndc", path, payload=skops.io.dumps(estimator)))
+
+
+@pytest.mark.parametrize(
+    ("method", "values"),
+    [
+        ("svm", {"C": 2.0}),
+        ("svm", {"kernel": "poly"}),
+        ("svm", {"calibration": "sigmoid"}),
+        ("knn", {"features": "pixels"}),
+        ("knn", {"random_state": "0"}),
+        ("knn", {"n_jobs": 4}),
+        ("random_forest", {"trees": 6}),
+        ("random_forest", {"features": "texture"}),
+        ("random_forest", {"balance": "none"}),
+    ],
+)
+def test_other_recorded_parameters_are_refused(
+    several: dict[str, tuple[Path, Classifier]], tmp_path: Path, method: str, values: dict[str, Any]
+) -> None:
+    def edit(model: dict[str, Any]) -> None:
+        model["parameters"].update(values)
+
+    refused(forge(tmp_path / "it.ndc", several[method][0], edit))
+
+
+def wrong_shape(weights: dict[str, Any]) -> None:
+    weights["head.weight"] = weights["head.weight"][:, :3]
+
+
+def no_array(weights: dict[str, Any]) -> None:
+    weights["head.weight"] = [1.0]
+
+
+def missing(weights: dict[str, Any]) -> None:
+    del weights["head.weight"]
+
+
+@pytest.mark.parametrize("damage", [wrong_shape, no_array, missing])
+def test_networks_within_features_are_checked(
+    several: dict[str, tuple[Path, Classifier]], tmp_path: Path, damage: Callable[[dict[str, Any]], None]
+) -> None:
+    path, classifier = several["random_forest"]
+    estimator = copy.deepcopy(classifier.estimator)
+    damage(estimator.features_.parts_[1].weights_)
+    refused(forge(tmp_path / "it.ndc", path, payload=skops.io.dumps(estimator)))
+
+
+# --- files of version 1 ---------------------------------------------------------------------------------------------
+
+
+def first_version(method: str, crops: Crops, last: Any, *between: Any) -> tuple[Any, bytes, Edit]:
+    """Return a pipeline as version 1 saved it, its bytes, and its header's differences."""
+    X = [image[..., None].astype(np.float32) / 255 for image in crops.images]
+    names = ["scale"] * len(between)
+    steps = [("pixels", PixelFeatures()), *zip(names, between, strict=True), ("classify", last)]
+    fitted = Pipeline(steps).fit(X, crops.labels)
+    return fitted, skops.io.dumps(fitted), put(version=1, method=method, parameters={}, intensity_range=[0, 255])
+
+
+@pytest.mark.parametrize("method", ["svm", "random_forest", "knn"])
+def test_files_of_version_1_still_load(saved: dict[str, Path], tmp_path: Path, crops: Crops, method: str) -> None:
+    last = {
+        "svm": CalibratedSVM(),
+        "random_forest": RandomForestClassifier(5, random_state=0),
+        "knn": BalancedKNN(weights="distance", algorithm="brute"),
+    }[method]
+    fitted, payload, edit = first_version(method, crops, last, *([StandardScaler()] if method == "svm" else []))
+    read = load_classifier(forge(tmp_path / "it.ndc", saved["random_forest"], edit, payload))
+    X = [image[..., None].astype(np.float32) / 255 for image in crops.images]
+    np.testing.assert_allclose(read.predict_proba(crops.images), fitted.predict_proba(X), atol=1e-6)
+    assert read.feature_names is None
+    read.save(tmp_path / "again.ndc")
+    again = load_classifier(tmp_path / "again.ndc")
+    np.testing.assert_array_equal(again.predict_proba(crops.images), read.predict_proba(crops.images))
+
+
+def test_forged_files_of_version_1_are_refused(saved: dict[str, Path], tmp_path: Path, crops: Crops) -> None:
+    forest = RandomForestClassifier(3, random_state=0)
+    _, payload, edit = first_version("knn", crops, forest)
+    refused(forge(tmp_path / "it.ndc", saved["random_forest"], edit, payload), "is not a knn classifier")
+    fitted, _, edit = first_version("random_forest", crops, forest)
+    fitted[-1].n_features_in_ = 3
+    refused(forge(tmp_path / "it.ndc", saved["random_forest"], edit, skops.io.dumps(fitted)), "a tree is malformed")
+
+
+def test_a_network_of_version_1_still_loads(saved: dict[str, Path], tmp_path: Path, crops: Crops) -> None:
+    def edit(model: dict[str, Any]) -> None:
+        model["version"] = 1
+        for name in ("balance", "calibration", "width", "augmentation", "views", "validation"):
+            del model["parameters"][name]
+
+    read = load_classifier(forge(tmp_path / "it.ndc", saved["cnn"], edit))
+    current = load_classifier(saved["cnn"]).estimator
+    # one view, as then: whatever the step's default is now
+    assert (read.estimator.views, read.estimator.augmentation) == (1, "light")
+    current.set_params(views=1)
+    X = run(read.prepare_iter(crops.images))[1]
+    np.testing.assert_array_equal(read.predict_proba(crops.images), current.predict_proba(X))

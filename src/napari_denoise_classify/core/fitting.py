@@ -112,10 +112,16 @@ def fit_iter(
 
     load_triton()
     settings = {key: json.dumps(value) for key, value in (settings or {}).items()}
-    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    grouped: Any = getattr(network, "parameter_groups", None)  # a network may train its parts at different rates
+    trained = grouped(learning_rate) if grouped else network.parameters()
+    optimiser = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay)
     total_steps = max(epochs * steps_per_epoch, 11)  # one-cycle with a tenth of 10 steps divides by zero
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, learning_rate, total_steps=total_steps, pct_start=0.1, final_div_factor=100
+        optimiser,
+        [group["lr"] for group in optimiser.param_groups],
+        total_steps=total_steps,
+        pct_start=0.1,
+        final_div_factor=100,
     )
     fit = Fit()
     best = copy.deepcopy(network.state_dict())

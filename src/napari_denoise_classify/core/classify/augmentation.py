@@ -40,6 +40,7 @@ def augment(
     rotations: bool = True,
     flips: bool = True,
     noise: NoiseModel | str | None = None,
+    intensity_range: tuple[float, float] | None = None,
 ) -> Augmented:
     """Add turned, mirrored and noisy copies to training crops.
 
@@ -48,7 +49,7 @@ def augment(
 
     Parameters
     ----------
-    images : sequence of (Y, X) or (Y, X, 3) arrays
+    images : sequence of (Y, X), (Y, X, 1) or (Y, X, 3) arrays
     labels : (N,) array
     groups : (N,) array, optional
     rng : numpy.random.Generator or int
@@ -60,6 +61,8 @@ def augment(
     noise : NoiseModel or str, optional
         Put on every copy, drawn anew, in grey levels of 0 to 255 over the intensity range of the image; originals stay
         clean. Without turns and mirror images, every crop gets one noisy copy.
+    intensity_range : (float, float), optional
+        What 0 and 255 grey levels stand for, for every image alike; default: each image's own range.
 
     Returns
     -------
@@ -86,14 +89,18 @@ def augment(
     for i, image in enumerate(images):
         for turns, flip in copies:
             copy = np.rot90(image[:, ::-1] if flip else image, turns)
-            out.append(np.ascontiguousarray(copy) if model is None else _noisy(copy, model, rng))
+            out.append(np.ascontiguousarray(copy) if model is None else _noisy(copy, model, rng, intensity_range))
             sources.append(i)
     chosen = np.array(sources, np.intp)
     return Augmented(out, labels[chosen], None if groups is None else groups[chosen], chosen)
 
 
-def _noisy(image: Image, model: NoiseModel, rng: np.random.Generator) -> Image:
-    source = PlaneImage.wrap(image, rgb=image.ndim == 3)
-    low, high = source.ranges("image")[()]
+def _noisy(
+    image: Image, model: NoiseModel, rng: np.random.Generator, intensity_range: tuple[float, float] | None
+) -> Image:
+    if intensity_range is None:
+        plane = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+        intensity_range = PlaneImage.wrap(plane, rgb=plane.ndim == 3).ranges("image")[()]
+    low, high = intensity_range
     noisy = model.apply(image.astype(np.float64) - low, rng, high - low).astype(np.float64) + low
     return from_float(noisy, image.dtype)

@@ -38,7 +38,7 @@ class Classifier:
     Attributes
     ----------
     method : str
-        ``"cnn"``, ``"svm"``, ``"random_forest"`` or ``"knn"``.
+        Id of the step: ``"cnn"``, ``"integrated"``, ``"svm"``, ``"random_forest"`` or ``"knn"``.
     classes : tuple of str
     recipe : Recipe
         What training images went through; applied to images before they are classified.
@@ -198,7 +198,49 @@ class Classifier:
             raise ValueError(
                 f"The classifier does not know the class {unknown[0]!r}; it knows {', '.join(self.classes)}."
             )
-        return Evaluation.of(data.labels, self.predict(data.images, recipe), self.classes)
+        proba = self.predict_proba(data.images, recipe)
+        return Evaluation.of(data.labels, self.label(proba), self.classes, proba)
+
+    # --- features -------------------------------------------------------------------------------------------------
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """The names of the features that it classifies by; None where those are the pixels themselves."""
+        names: tuple[str, ...] | None = getattr(self.estimator, "feature_names_", None)
+        return names
+
+    def features_iter(self, scaled: list[FloatArray]) -> Steps[FloatArray]:
+        """Measure the named features of what `prepare_iter` returned: (N, features) float32, with progress.
+
+        Raises
+        ------
+        ValueError
+            If the classifier has no named features.
+        """
+        self._need_features()
+        table: FloatArray = yield from self.estimator.features_iter(scaled)
+        return table
+
+    def proba_of_features(self, table: FloatArray) -> npt.NDArray[np.float64]:
+        """Classify a table as `features_iter` returns it: (N, classes).
+
+        Raises
+        ------
+        ValueError
+            If the classifier has no named features, or the table has other columns.
+        """
+        names = self._need_features()
+        if table.ndim != 2 or table.shape[1] != len(names):
+            raise ValueError(f"The table has shape {table.shape}: give one column for each of {len(names)} features.")
+        proba: npt.NDArray[np.float64] = self.estimator.proba_of_features(table)
+        return proba
+
+    def _need_features(self) -> tuple[str, ...]:
+        if self.feature_names is None:
+            raise ValueError(
+                "This classifier looks at pixels: train a svm, random_forest or knn with features such as 'texture'."
+            )
+        return self.feature_names
 
     # --- saved form -----------------------------------------------------------------------------------------------
 
@@ -210,14 +252,9 @@ class Classifier:
     @cached_property
     def payload(self) -> tuple[str, bytes]:
         """Name and bytes of the file that holds the trained parameters; kept, as skops writes no two alike."""
-        if self.method == "cnn":
-            from safetensors.torch import save
+        from .storage import dump_estimator
 
-            state = self.estimator.network_.state_dict()
-            return "weights.safetensors", save({key: value.cpu().contiguous() for key, value in state.items()})
-        import skops.io
-
-        return "estimator.skops", skops.io.dumps(self.estimator)
+        return dump_estimator(self.estimator)
 
     def record(self) -> dict[str, Any]:
         """Describe the classifier for the metadata of what it makes."""

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..files import IMAGE_SUFFIXES, read_image, user_path
+from .fields import CropField
 from .splits import holdout
 
 Image = npt.NDArray[Any]
@@ -32,12 +33,15 @@ class Crops:
         Patient, slide or field of each; splits keep a group together.
     names : list of str
         Where each came from.
+    field : CropField or None
+        How much of an image each shows, where they were cut from images.
     """
 
     images: list[Image]
     labels: npt.NDArray[np.str_]
     groups: npt.NDArray[np.str_] | None
     names: list[str]
+    field: CropField | None = None
 
     def __post_init__(self) -> None:
         for name in ("labels", "groups", "names"):
@@ -78,6 +82,7 @@ class Crops:
             self.labels[chosen],
             None if self.groups is None else self.groups[chosen],
             [self.names[i] for i in chosen],
+            self.field,
         )
 
     def split(self, test_fraction: float = 0.25, seed: int = 0) -> tuple[Crops, Crops]:

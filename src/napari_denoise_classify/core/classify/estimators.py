@@ -1,7 +1,6 @@
-"""Classifiers on pixels as scikit-learn estimators.
+"""Parts of the classical classifiers, as scikit-learn estimators.
 
-Every estimator here takes samples as a sequence of float32 images (Y, X, S) with values from 0 to 1, whose sizes may
-differ, and each is registered as a step of kind ``"classifier"`` whose parameters are declared in its signature.
+Their names are in the files of classifiers: moving one here breaks those that were saved before.
 """
 
 from __future__ import annotations
@@ -11,20 +10,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 from sklearn.utils.class_weight import compute_class_weight
 
 from ..images import FloatArray
+from ..progress import Progress, Steps
+from .features import ImageFeatures
 from .resize import resize
 from .splits import folds
 
 LARGEST_DEFAULT_SIDE = 64
 
 
-class PixelFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class PixelFeatures(ImageFeatures):
     """Resize images and flatten their pixels.
 
     Parameters
@@ -36,19 +37,22 @@ class PixelFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # s
     def __init__(self, input_size: int | None = None) -> None:
         self.input_size = input_size
 
-    def fit(self, X: Sequence[FloatArray], y: Any = None) -> PixelFeatures:
+    def fit_transform_iter(
+        self, X: Sequence[FloatArray], y: Any = None, groups: npt.ArrayLike | None = None
+    ) -> Steps[FloatArray]:
         """Settle the size."""
         sides = [min(image.shape[:2]) for image in X]
         self.size_ = int(self.input_size or min(np.median(sides), LARGEST_DEFAULT_SIDE))
-        return self
+        return (yield from self.transform_iter(X))
 
-    def transform(self, X: Sequence[FloatArray]) -> FloatArray:
+    def transform_iter(self, X: Sequence[FloatArray]) -> Steps[FloatArray]:
         """Return (N, size² · S) float32."""
+        yield Progress(0.0, "resizing")
         return resize(X, self.size_).reshape(len(X), -1)
 
 
-class CalibratedSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # as above
-    """Support vector machine whose probabilities come from Platt's sigmoid on held-out folds.
+class CalibratedSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """The support vector machine of files of version 1: probabilities by Platt's sigmoid on held-out folds.
 
     Parameters
     ----------

@@ -27,6 +27,15 @@ class Evaluation:
         Samples of each class.
     confusion : (C, C) array of int
         Rows are true classes, columns predicted ones.
+    ece : float or None
+        Expected calibration error of the probabilities, over 15 bins of confidence: 0 = they mean what they say. This
+        and the next two are None where no probabilities were given.
+    brier : float or None
+        Brier score: squared distance of the probabilities from the truth, summed over the classes and averaged over
+        the samples; 0 is best, 2 worst, for any number of classes.
+    roc_auc : float or None
+        Mean over the classes of the area under the curve of one class against the others, of the classes that have
+        samples on both sides; NaN if none has.
     """
 
     n: int
@@ -39,9 +48,18 @@ class Evaluation:
     f1: dict[str, float]
     support: dict[str, int]
     confusion: npt.NDArray[np.intp]
+    ece: float | None = None
+    brier: float | None = None
+    roc_auc: float | None = None
 
     @classmethod
-    def of(cls, truth: npt.ArrayLike, predicted: npt.ArrayLike, classes: tuple[str, ...]) -> Evaluation:
+    def of(
+        cls,
+        truth: npt.ArrayLike,
+        predicted: npt.ArrayLike,
+        classes: tuple[str, ...],
+        proba: npt.ArrayLike | None = None,
+    ) -> Evaluation:
         """Compare predictions with the truth.
 
         Parameters
@@ -49,6 +67,8 @@ class Evaluation:
         truth, predicted : (N,) arrays of str
         classes : tuple of str
             A class that does not occur in ``truth`` counts towards neither macro-F1 nor balanced accuracy.
+        proba : (N, classes) array, optional
+            Probabilities, in the order of ``classes``.
         """
         from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -69,6 +89,7 @@ class Evaluation:
             f1=dict(zip(names, f1.tolist(), strict=True)),
             support=dict(zip(names, support.tolist(), strict=True)),
             confusion=confusion_matrix(truth, predicted, labels=names),
+            **({} if proba is None else _of_probabilities(truth, np.asarray(proba, np.float64), names)),
         )
 
     def table(self) -> Any:
@@ -91,6 +112,9 @@ class Evaluation:
             "f1": self.f1,
             "support": self.support,
             "confusion": self.confusion.tolist(),
+            "ece": self.ece,
+            "brier": self.brier,
+            "roc_auc": None if self.roc_auc is None or np.isnan(self.roc_auc) else self.roc_auc,
         }
 
     def __str__(self) -> str:
@@ -98,6 +122,11 @@ class Evaluation:
             f"macro-F1 {self.macro_f1:.3f}   accuracy {self.accuracy:.3f}   "
             f"balanced accuracy {self.balanced_accuracy:.3f}   n = {self.n}"
         )
+        if self.ece is not None:
+            head += (
+                f"\nROC-AUC {self.roc_auc:.3f}   Brier score {self.brier:.3f}   "
+                f"expected calibration error {self.ece:.3f}"
+            )
         table = self.table().to_string(float_format="{:.3f}".format)
         width = max(len(name) for name in self.classes)
         cells = max(6, *(len(str(v)) for v in self.confusion.ravel()))
@@ -106,3 +135,21 @@ class Evaluation:
             for name, row in zip(self.classes, self.confusion, strict=True)
         ]
         return "\n".join([head, "", table, "", "confusion (rows true, columns predicted)", *rows])
+
+
+def _of_probabilities(truth: npt.NDArray[Any], proba: npt.NDArray[np.float64], names: list[str]) -> dict[str, float]:
+    from sklearn.metrics import roc_auc_score
+
+    from .calibration import expected_calibration_error
+
+    is_class = truth[:, None] == np.array(names)
+    areas = [
+        roc_auc_score(is_class[:, k], proba[:, k])
+        for k in range(len(names))
+        if is_class[:, k].any() and not is_class[:, k].all()
+    ]
+    return {
+        "ece": expected_calibration_error(proba, is_class.argmax(axis=1)),
+        "brier": float(np.square(proba - is_class).sum(axis=1).mean()),
+        "roc_auc": float(np.mean(areas)) if areas else float("nan"),
+    }

@@ -1,6 +1,6 @@
 """Features of crops for classical classifiers: intensity, texture, shape and fibres, each with a name.
 
-Both transformers take samples as the classifiers do: a sequence of float32 images (Y, X, S) with values from 0 to 1,
+All transformers take samples as the classifiers do: a sequence of float32 images (Y, X, S) with values from 0 to 1,
 whose sizes may differ. What they learn from the training crops is which figures stand in for missing ones, and
 whether the objects are darker than their surroundings.
 """
@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..images import FloatArray
+from ..progress import Progress, Steps, run
 from .fibres import DESCRIPTORS, fibre_map
 
 FEATURE_KINDS = ("intensity", "texture", "shape")
@@ -35,27 +36,67 @@ _SHAPE = (
     "extent",
     "contrast_with_surroundings",
 )
+_BINS = 64  # of the entropy
+_REPORT_EVERY = 16
 Names = npt.NDArray[np.object_]
 
 
-class _NamedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class ImageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Base of transformers from images to a table of figures, which report how far they are.
+
+    Attributes
+    ----------
+    supervised : bool
+        Whether the classes of the training crops shape the figures. Then the figures of a crop are only honest if it
+        was not among those it was fitted to.
+    """
+
+    supervised: ClassVar[bool] = False
+
+    def fit(self, X: Sequence[FloatArray], y: Any = None, groups: npt.ArrayLike | None = None) -> Any:
+        """Learn what the figures need; see `fit_transform_iter`."""
+        run(self.fit_transform_iter(X, y, groups))
+        return self
+
+    def fit_transform(self, X: Sequence[FloatArray], y: Any = None, groups: npt.ArrayLike | None = None) -> FloatArray:
+        """Learn, and return the figures of the training crops: (N, features) float32."""
+        return run(self.fit_transform_iter(X, y, groups))
+
+    def transform(self, X: Sequence[FloatArray]) -> FloatArray:
+        """Return (N, features) float32, all finite."""
+        return run(self.transform_iter(X))
+
+    def fit_transform_iter(
+        self, X: Sequence[FloatArray], y: Any = None, groups: npt.ArrayLike | None = None
+    ) -> Steps[FloatArray]:
+        """As `fit_transform`, with progress; for subclasses."""
+        raise NotImplementedError
+
+    def transform_iter(self, X: Sequence[FloatArray]) -> Steps[FloatArray]:
+        """As `transform`, with progress; for subclasses."""
+        raise NotImplementedError
+
+
+class _NamedFeatures(ImageFeatures):
     """Base: figures by name for each image; those that are missing are the median of the training crops."""
 
-    def fit(self, X: Sequence[FloatArray], y: Any = None) -> Any:
-        """Learn the medians."""
+    def fit_transform_iter(
+        self, X: Sequence[FloatArray], y: Any = None, groups: npt.ArrayLike | None = None
+    ) -> Steps[FloatArray]:
+        """Learn the medians, and measure."""
         self.samples_ = int(X[0].shape[-1]) if len(X) else 1
         self._prepare(X)
-        table = self._table(X)
+        table = yield from self._table_iter(X)
         known = np.isfinite(table)
         self.fill_ = np.zeros(table.shape[1], np.float32)
         for k in np.flatnonzero(known.any(axis=0)):
             self.fill_[k] = np.median(table[known[:, k], k])
-        return self
+        return np.where(known, table, self.fill_)
 
-    def transform(self, X: Sequence[FloatArray]) -> FloatArray:
-        """Return (N, features) float32, all finite."""
+    def transform_iter(self, X: Sequence[FloatArray]) -> Steps[FloatArray]:
+        """Measure."""
         check_is_fitted(self)
-        table = self._table(X)
+        table = yield from self._table_iter(X)
         return np.where(np.isfinite(table), table, self.fill_)
 
     def get_feature_names_out(self, input_features: Any = None) -> Names:
@@ -63,10 +104,10 @@ class _NamedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
         check_is_fitted(self)
         return np.array(self._names(), dtype=object)
 
-    def _table(self, X: Sequence[FloatArray]) -> FloatArray:
+    def _table_iter(self, X: Sequence[FloatArray]) -> Steps[FloatArray]:
         names = self._names()
         rows = []
-        for image in X:
+        for i, image in enumerate(X):
             if image.shape[-1] != self.samples_:
                 kind = {1: "gray", 3: "RGB"}
                 raise ValueError(
@@ -74,6 +115,8 @@ class _NamedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
                 )
             figures = self._describe(np.asarray(image, np.float32))
             rows.append([figures[name] for name in names])
+            if i % _REPORT_EVERY == 0:
+                yield Progress(i / len(X), f"measuring crop {i + 1} of {len(X)}")
         return np.array(rows, np.float32).reshape(len(X), len(names))
 
     def _prepare(self, X: Sequence[FloatArray]) -> None:
@@ -188,12 +231,14 @@ def _intensity(plane: FloatArray) -> dict[str, float]:
     values = plane.ravel().astype(np.float64)
     mean, sd = values.mean(), values.std()
     z = (values - mean) / sd if sd > 1e-7 else np.zeros_like(values)  # a flat image is not skewed
-    counts = np.histogram(np.clip(values, 0, 1), 64, (0, 1))[0] / len(values)
-    counts = counts[counts > 0]
+    squares = z * z  # z**4 takes ten times as long
+    bins = np.minimum(np.clip(values, 0, 1) * _BINS, _BINS - 1).astype(np.intp)
+    shares = np.bincount(bins) / len(values)
+    shares = shares[shares > 0]
     percentiles = np.percentile(values, (5, 25, 50, 75, 95))
-    kurtosis = (z**4).mean() - 3 if sd > 1e-7 else 0.0
-    entropy = abs((counts * np.log2(counts)).sum())
-    figures = (mean, sd, *percentiles, (z**3).mean(), kurtosis, entropy)
+    kurtosis = (squares * squares).mean() - 3 if sd > 1e-7 else 0.0
+    entropy = abs((shares * np.log2(shares)).sum())
+    figures = (mean, sd, *percentiles, (squares * z).mean(), kurtosis, entropy)
     return {name: float(value) for name, value in zip(_INTENSITY, figures, strict=True)}
 
 
@@ -203,13 +248,13 @@ def _texture(gray: FloatArray) -> dict[str, float]:
     found: dict[str, float] = {}
     levels = np.clip(gray * _GREY_LEVELS, 0, _GREY_LEVELS - 1).astype(np.uint8)
     angles = np.arange(4) * np.pi / 4
-    for distance in _DISTANCES:
-        if distance >= min(gray.shape):  # no two pixels are so far apart
-            found.update({f"glcm_{name}_{distance}px": np.nan for name in _GLCM})
-            continue
-        matrix = graycomatrix(levels, [distance], angles, _GREY_LEVELS, symmetric=True, normed=True)
+    found.update({f"glcm_{name}_{distance}px": np.nan for distance in _DISTANCES for name in _GLCM})
+    near = [distance for distance in _DISTANCES if distance < min(gray.shape)]  # else no two pixels are so far apart
+    if near:
+        matrix = graycomatrix(levels, near, angles, _GREY_LEVELS, symmetric=True, normed=True)
         for name in _GLCM:
-            found[f"glcm_{name}_{distance}px"] = float(graycoprops(matrix, name).mean())
+            for distance, value in zip(near, graycoprops(matrix, name).mean(axis=1), strict=True):
+                found[f"glcm_{name}_{distance}px"] = float(value)
     eight_bit = np.clip(np.rint(gray * 255), 0, 255).astype(np.uint8)  # rounding errors of floats are no pattern
     for points, radius in _LBP:
         padded = np.pad(eight_bit, radius, mode="edge")  # outside the image is not black

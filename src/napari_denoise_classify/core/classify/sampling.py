@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..images import Index, PlaneImage
-from .datasets import Image
+from ..images import PlaneImage
+from .datasets import Crops, Image
+from .fields import CropField, Sizes
+from .objects import Marks, Objects, measure_objects
 
 
-def crop_around(source: PlaneImage, centres: npt.NDArray[np.floating[Any]], size: int) -> list[Image]:
+def crop_around(source: PlaneImage, centres: npt.NDArray[np.floating[Any]], size: Sizes) -> list[Image]:
     """Cut square crops around positions; borders are reflected.
 
     Parameters
@@ -19,8 +22,8 @@ def crop_around(source: PlaneImage, centres: npt.NDArray[np.floating[Any]], size
     source : PlaneImage
     centres : (N, D) array
         In pixels: the leading axes (rounded to the nearest plane), then Y, X.
-    size : int
-        Side of the crops.
+    size : int or (N,) array of int
+        Side of the crops: one for all, or one for each.
 
     Returns
     -------
@@ -32,8 +35,35 @@ def crop_around(source: PlaneImage, centres: npt.NDArray[np.floating[Any]], size
     ValueError
         If a position lies outside the image, or ``size`` is not allowed.
     """
-    if size < 1:
-        raise ValueError(f"size={size} is not allowed: crops need at least 1 pixel.")
+    n_lead = len(source.lead_shape)
+    rounded = check_positions(source, centres)
+    if np.min(size, initial=1) < 1:
+        raise ValueError(f"size={np.min(size)} is not allowed: crops need at least 1 pixel.")
+    if len(rounded) == 0:
+        return []
+    sizes = np.broadcast_to(np.asarray(size, int), len(rounded))
+    crops: list[Image | None] = [None] * len(rounded)
+    # Those of one plane and one size are cut together.
+    keys, inverse = np.unique(np.column_stack([rounded[:, :n_lead], sizes]), axis=0, return_inverse=True)
+    order = np.argsort(inverse.ravel(), kind="stable")
+    plane, shown = np.empty(0), None
+    for key, here in zip(keys.tolist(), np.split(order, np.cumsum(np.bincount(inverse.ravel()))[:-1]), strict=True):
+        if shown != key[:-1]:
+            plane, shown = source.raw_plane(tuple(key[:-1])), key[:-1]
+            plane = plane[..., :3] if source.rgb else plane
+        for i, crop in zip(here.tolist(), _cut(plane, rounded[here, n_lead:], key[-1]), strict=True):
+            crops[i] = crop
+    return [crop for crop in crops if crop is not None]
+
+
+def check_positions(source: PlaneImage, centres: npt.ArrayLike) -> npt.NDArray[np.int_]:
+    """Round positions to pixels, (N, D).
+
+    Raises
+    ------
+    ValueError
+        If one lies outside the image, or they have another number of coordinates.
+    """
     centres = np.asarray(centres, float)
     n_lead = len(source.lead_shape)
     if centres.ndim != 2 or centres.shape[1] != n_lead + 2:
@@ -47,71 +77,188 @@ def crop_around(source: PlaneImage, centres: npt.NDArray[np.floating[Any]], size
         raise ValueError(
             f"{int(outside.sum())} of {len(centres)} positions lie outside the image; the first is {first}."
         )
-    crops: list[Image | None] = [None] * len(centres)
-    lead, inverse = np.unique(rounded[:, :n_lead], axis=0, return_inverse=True)
-    for k, index in enumerate(lead):
-        here = np.flatnonzero(inverse.ravel() == k)
-        plane = source.raw_plane(tuple(int(i) for i in index))
-        for i, crop in zip(
-            here, _cut(plane[..., :3] if source.rgb else plane, rounded[here, n_lead:], size), strict=True
-        ):
-            crops[i] = crop
-    return [crop for crop in crops if crop is not None]
+    return rounded
+
+
+def pad_plane(plane: Image, before: int, after: int) -> Image:
+    """Reflect a plane beyond its borders."""
+    pad = [(before, after)] * 2 + [(0, 0)] * (plane.ndim - 2)
+    # numpy reflects over and over where a crop is larger than the plane; a side of 1 pixel can only be repeated.
+    return np.pad(plane, pad, mode="reflect" if min(plane.shape[:2]) > 1 else "edge")
 
 
 def _cut(plane: Image, corners: npt.NDArray[np.int_], size: int) -> Image:
     """Cut all crops of one plane at once, (N, size, size[, 3])."""
     half = size // 2
-    pad = [(half, size - half)] * 2 + [(0, 0)] * (plane.ndim - 2)
-    # numpy reflects over and over where a crop is larger than the plane; a side of 1 pixel can only be repeated.
-    padded = np.pad(plane, pad, mode="reflect" if min(plane.shape[:2]) > 1 else "edge")
+    # Only the part of the plane that is needed: a slide may be large, and the crops of one batch lie together.
+    top, left = (int(n) for n in np.maximum(corners.min(axis=0) - size, 0))
+    bottom, right = (int(n) for n in corners.max(axis=0) + size + 1)
+    part = plane[top:bottom, left:right]
+    padded = pad_plane(part, half, size - half)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(0, 1))
-    cut = windows[corners[:, 0], corners[:, 1]]
+    cut = windows[corners[:, 0] - top, corners[:, 1] - left]
     return np.ascontiguousarray(np.moveaxis(cut, 1, -1) if plane.ndim == 3 else cut)
 
 
 def object_centres(labels: Any) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Find where the objects of a label image are.
-
-    An object that spans several planes is taken in the plane where it is largest.
-
-    Parameters
-    ----------
-    labels : (…, Y, X) array of int
-        0 is background.
+    """Find where the objects of a label image are; see `measure_objects`.
 
     Returns
     -------
     ids : (N,) array of int
     centres : (N, D) array
         Leading indices, then the centroid (Y, X), in pixels.
-
-    Raises
-    ------
-    ValueError
-        If there are no objects.
     """
-    from skimage.measure import regionprops_table
-
-    source = PlaneImage.wrap(labels)
-    if source.data.dtype.kind not in "ui":
-        raise ValueError(f"A label image holds whole numbers, one for each object; this one is {source.data.dtype}.")
-    best: dict[int, tuple[float, Index, float, float]] = {}
-    for index in source.indices():
-        # Numbered anew: scikit-image makes a list as long as the largest number.
-        values, compact = np.unique(source.raw_plane(index), return_inverse=True)
-        plane = np.where(values > 0, np.arange(1, len(values) + 1), 0)[compact].reshape(source.plane_shape)
-        table = regionprops_table(plane, properties=("label", "area", "centroid"))
-        table["label"] = values[table["label"] - 1]
-        for label, area, y, x in zip(*(table[k] for k in ("label", "area", "centroid-0", "centroid-1")), strict=True):
-            if int(label) not in best or area > best[int(label)][0]:
-                best[int(label)] = (area, index, y, x)
-    if not best:
-        raise ValueError("The label image holds no objects.")
-    ids = np.array(sorted(best))
-    return ids, np.array([(*best[i][1], *best[i][2:]) for i in ids.tolist()], float)
+    objects = measure_objects(labels)
+    return objects.ids, objects.centres
 
 
 def default_size(source: PlaneImage) -> int:
     """Return the side of a crop where nothing else says it: 32 pixels, or the image's shorter side if less."""
     return min(32, *source.plane_shape)
+
+
+def crops_from_points(
+    image: Any,
+    positions: npt.ArrayLike,
+    classes: npt.ArrayLike,
+    *,
+    crop: int | CropField | None = None,
+    groups: npt.ArrayLike | None = None,
+    axes: str | None = None,
+    rgb: bool = False,
+    name: str = "point",
+) -> Crops:
+    """Cut labelled crops around points.
+
+    Parameters
+    ----------
+    image : array-like
+    positions : (N, D) array
+        In pixels: the leading axes, then Y, X.
+    classes : (N,) array of str
+    crop : int or CropField, optional
+        Side in pixels, or a `CropField`. Default: 32 pixels, or the image's shorter side if less.
+    groups : (N,) array of str, optional
+        Patient, slide or field of each.
+    axes, rgb
+        As for `Recipe.apply`.
+    name : str
+        What the crops are called, with their numbers.
+
+    Returns
+    -------
+    Crops
+
+    Raises
+    ------
+    ValueError
+        If a position lies outside the image or has no class.
+    """
+    source = image if isinstance(image, PlaneImage) else PlaneImage.wrap(image, axes, rgb)
+    return _labelled(source, np.asarray(positions, float), classes, groups, _field(crop, source), name)
+
+
+def crops_from_objects(
+    image: Any,
+    labels: Any,
+    classes: Marks,
+    *,
+    crop: int | CropField | None = None,
+    groups: Mapping[int, str] | None = None,
+    axes: str | None = None,
+    rgb: bool = False,
+    name: str = "object",
+) -> Crops:
+    """Cut a labelled crop around every object of a label image that has a class.
+
+    Parameters
+    ----------
+    image : array-like
+    labels : (…, Y, X) array of int, or Objects
+        Of the same pixels as the image.
+    classes : Marks
+        From `painted_classes`, `clicked_classes` or `listed_classes`.
+    crop : int or CropField, optional
+        As for `crops_from_points`; ``CropField(0.2, "object")`` follows the size of each object.
+    groups : mapping, optional
+        From the number of an object to its patient, slide or field.
+    axes, rgb, name
+        As for `crops_from_points`.
+
+    Returns
+    -------
+    Crops
+
+    Raises
+    ------
+    ValueError
+        If there is no such object, or one has no group while others have.
+    """
+    source = image if isinstance(image, PlaneImage) else PlaneImage.wrap(image, axes, rgb)
+    objects = labels if isinstance(labels, Objects) else measure_objects(labels)
+    rows = objects.rows(classes.ids)
+    chosen: list[str] | None = None
+    if groups:
+        chosen = [str(groups.get(i, "")) for i in classes.ids.tolist()]
+    where, sides = objects.centres[rows], objects.sides[rows]
+    return _labelled(source, where, classes.classes, chosen, _field(crop, source), name, classes.ids, sides)
+
+
+def _field(crop: int | CropField | None, source: PlaneImage) -> CropField:
+    return crop if isinstance(crop, CropField) else CropField(crop or default_size(source))
+
+
+def _labelled(
+    source: PlaneImage,
+    positions: npt.NDArray[np.float64],
+    classes: npt.ArrayLike,
+    groups: npt.ArrayLike | None,
+    field: CropField,
+    name: str,
+    ids: npt.NDArray[np.intp] | None = None,
+    sides: npt.NDArray[np.float64] | None = None,
+) -> Crops:
+    if len(positions) == 0:
+        raise ValueError(f"There is no {name} to learn from: add some of each class.")
+    texts = _texts(classes, name, "class")
+    crops = crop_around(source, positions, field.pixels(field.pixel_size, sides))
+    numbers = range(len(crops)) if ids is None else ids.tolist()
+    return Crops(
+        crops, texts, None if groups is None else _texts(groups, name, "group"), [f"{name} {i}" for i in numbers], field
+    )
+
+
+def _texts(values: npt.ArrayLike, name: str, what: str) -> npt.NDArray[np.str_]:
+    """Return values as text; every sample must have one."""
+    texts = ["" if v is None or v != v else str(v).strip() for v in np.asarray(values, object).ravel()]
+    empty = sum(text in ("", "nan", "<NA>") for text in texts)
+    if empty:
+        raise ValueError(f"{empty} {name}s have no {what}: give them one.")
+    return np.array(texts, dtype=np.str_)
+
+
+def join_crops(parts: Sequence[Crops]) -> Crops:
+    """Put the crops of several images together.
+
+    Parameters
+    ----------
+    parts : sequence of Crops
+        All with groups, or all without; from images of equal dtype.
+
+    Raises
+    ------
+    ValueError
+        If only some have groups, or gray and RGB crops or dtypes are mixed.
+    """
+    if len({part.groups is None for part in parts}) > 1:
+        raise ValueError("Some of the images have groups and some have none: give all of them groups, or none.")
+    groups = [part.groups for part in parts if part.groups is not None]
+    fields = {part.field for part in parts}
+    return Crops(
+        [image for part in parts for image in part.images],
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate(groups) if groups else None,
+        [name for part in parts for name in part.names],
+        fields.pop() if len(fields) == 1 else None,
+    )

@@ -1,4 +1,4 @@
-"""The file of a classifier: a zip of ``model.json`` and ``weights.safetensors`` (CNN) or ``estimator.skops``.
+"""The file of a classifier: a zip of ``model.json`` and ``weights.safetensors`` (networks) or ``estimator.skops``.
 
 Reading it runs no code of the file.
 """
@@ -19,20 +19,35 @@ from ..files import user_path, write_whole
 from ..recipe import Recipe
 from ..steps import get_step
 from .bundle import Classifier
+from .checks import UntrustedError, check_estimator, check_pipeline
 
 FORMAT = "napari-denoise-classify/classifier"
-VERSION = 1
-_OURS = "napari_denoise_classify.core.classify.estimators"
-# What skops does not vouch for by itself; trees are checked after they are read.
+VERSION = 2
+_OURS = "napari_denoise_classify.core.classify"
+_TEMPERATURE = "temperature"
+# What skops does not vouch for by itself; what it lets through is checked once it is read, see checks.py.
 _TRUSTED = (
-    f"{_OURS}.BalancedKNN",
-    f"{_OURS}.CalibratedSVM",
-    f"{_OURS}.PixelFeatures",
+    f"{_OURS}.calibration.Scores",
+    f"{_OURS}.classical.ForestClassifier",
+    f"{_OURS}.classical.NeighboursClassifier",
+    f"{_OURS}.classical.SVMClassifier",
+    f"{_OURS}.embedding.CNNEmbedding",
+    f"{_OURS}.embedding.JoinedFeatures",
+    f"{_OURS}.estimators.BalancedKNN",
+    f"{_OURS}.estimators.CalibratedSVM",
+    f"{_OURS}.estimators.PixelFeatures",
+    f"{_OURS}.features.FibreFeatures",
+    f"{_OURS}.features.TextureFeatures",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.tree._tree.Tree",
 )
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def _method(name: str) -> str:
+    get_step(name, "classifier")
+    return name
 
 
 def _image_dtype(name: str) -> str:
@@ -59,7 +74,7 @@ class _Saved(BaseModel):
 
     format: str
     version: int
-    method: Literal["cnn", "svm", "random_forest", "knn"]
+    method: Annotated[str, AfterValidator(_method)]
     classes: Annotated[list[str], Field(min_length=2)]
     recipe: dict[str, Any]
     samples: Literal[1, 3]
@@ -74,9 +89,10 @@ class _Saved(BaseModel):
 def save_classifier(classifier: Classifier, path: Path) -> None:
     """Write a classifier to a file; the file appears whole or not at all."""
     name, payload = classifier.payload
+    legacy = hasattr(classifier.estimator, "steps")  # read from a file of version 1, and written as one again
     model = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": 1 if legacy else VERSION,
         "method": classifier.method,
         "classes": list(classifier.classes),
         "recipe": classifier.recipe.to_dict(),
@@ -84,7 +100,7 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
         "crop_size": classifier.crop_size,
         "dtype": classifier.dtype,
         "intensity_range": list(classifier.intensity_range),
-        "parameters": classifier.estimator.get_params(deep=False) if classifier.method == "cnn" else {},
+        "parameters": {} if legacy else classifier.estimator.get_params(deep=False),
         "payload": {"file": name, "sha256": hashlib.sha256(payload).hexdigest()},
         "training": classifier.training,
     }
@@ -139,7 +155,7 @@ def load_classifier(path: str | Path) -> Classifier:
     if hashlib.sha256(payload).hexdigest() != model.payload.sha256:
         raise ValueError(f"{path} is damaged: its SHA-256 differs. Copy or save it again.")
     try:
-        estimator = _load_cnn(model, payload) if model.method == "cnn" else _load_skops(model, payload)
+        estimator = _load_estimator(model, payload)
         classifier = Classifier(
             method=model.method,
             classes=model.classes,
@@ -168,60 +184,62 @@ def example_classifier() -> Path:
     return Path(__file__).parent / "models" / "ihc_nuclei.ndc"
 
 
-class UntrustedError(ValueError):
-    """A file holds types that could run code."""
+def dump_estimator(estimator: Any) -> tuple[str, bytes]:
+    """Return the name and the bytes of the file that holds what a fitted estimator has learnt."""
+    if hasattr(estimator, "network_"):
+        import torch
+        from safetensors.torch import save
+
+        state = {key: value.cpu().contiguous() for key, value in estimator.network_.state_dict().items()}
+        if estimator.temperature_ != 1:
+            state[_TEMPERATURE] = torch.tensor(estimator.temperature_, dtype=torch.float64)
+        return "weights.safetensors", save(state)
+    import skops.io
+
+    return "estimator.skops", skops.io.dumps(estimator)
 
 
-def _load_cnn(model: _Saved, payload: bytes) -> Any:
-    from safetensors.torch import load
-
-    from .cnn import CNNClassifier
-
-    estimator = CNNClassifier(**model.parameters)
-    estimator.classes_ = np.array(model.classes)
-    estimator.temperature_ = 1.0
-    estimator.network_ = estimator.build(model.samples, len(model.classes))
-    estimator.network_.load_state_dict(load(payload))
-    estimator.network_.eval()
+def _load_estimator(model: _Saved, payload: bytes) -> Any:
+    """Build the estimator from its recorded parameters, and give it what it had learnt."""
+    if model.version == 1 and model.method in ("svm", "random_forest", "knn"):
+        estimator = _load_skops(payload)
+        check_pipeline(estimator, model.method, model.classes)
+        return estimator
+    spec = get_step(model.method, "classifier")
+    # An older file lacks the parameters that came later: an estimator's own defaults are what was done before them.
+    parameters = {**type(spec.function(0, **spec.defaults()))().get_params(deep=False), **model.parameters}
+    seed = parameters.pop("random_state")
+    if type(seed) is not int:
+        raise ValueError("random_state is no whole number")
+    expected = spec.function(seed, **spec.validate(parameters))
+    if hasattr(expected, "build"):
+        return _load_network(model, expected, payload)
+    estimator = _load_skops(payload)
+    check_estimator(estimator, expected, model.classes)
     return estimator
 
 
-def _load_skops(model: _Saved, payload: bytes) -> Any:
+def _load_network(model: _Saved, estimator: Any, payload: bytes) -> Any:
+    import torch
+    from safetensors.torch import load
+
+    from ..device import place
+
+    state = load(payload)
+    temperature = state.pop(_TEMPERATURE, None)
+    estimator.temperature_ = 1.0 if temperature is None else float(temperature)
+    if not 0 < estimator.temperature_ < float("inf"):
+        raise ValueError("its temperature is no number above 0")
+    estimator.classes_ = np.array(model.classes)
+    network = estimator.rebuild(model.samples, len(model.classes), state).eval()
+    estimator.network_ = place(network, torch.device("cpu"))  # as after training: another layout rounds otherwise
+    return estimator
+
+
+def _load_skops(payload: bytes) -> Any:
     import skops.io
-    from sklearn.tree import DecisionTreeClassifier
 
     strange = [name for name in skops.io.get_untrusted_types(data=payload) if name not in _TRUSTED]
     if strange:
         raise UntrustedError(f"it holds {strange[0]}, which is no part of a classifier of this program.")
-    estimator = skops.io.loads(payload, trusted=list(_TRUSTED))
-    # It must be built as this program builds it: each part may then rely on the checks of the others.
-    expected = get_step(model.method, "classifier").function(0)
-    if type(estimator) is not type(expected) or [type(s) for _, s in estimator.steps] != [
-        type(s) for _, s in expected.steps
-    ]:
-        raise UntrustedError(f"what it holds is not a {model.method} classifier of this program.")
-    if list(estimator.classes_) != model.classes:
-        raise ValueError("its classes differ")
-    for tree in getattr(estimator.steps[-1][1], "estimators_", ()):
-        if type(tree) is not DecisionTreeClassifier:
-            raise UntrustedError(f"its forest holds a {type(tree).__name__}.")
-        _check_tree(tree.tree_)
-    return estimator
-
-
-def _check_tree(tree: Any) -> None:
-    """Check that a tree's nodes point at nodes and features that exist: scikit-learn follows them unchecked.
-
-    Raises
-    ------
-    ValueError
-        If one does not.
-    """
-    leaf = tree.children_left == -1
-    inner = np.flatnonzero(~leaf)
-    for children in (tree.children_left, tree.children_right):
-        # A child comes after its parent, so that following them always ends.
-        if (children[leaf] != -1).any() or (children[inner] <= inner).any() or (children >= tree.node_count).any():
-            raise ValueError("a tree is malformed")
-    if (tree.feature[inner] < 0).any() or (tree.feature[inner] >= tree.n_features).any():
-        raise ValueError("a tree is malformed")
+    return skops.io.loads(payload, trusted=list(_TRUSTED))

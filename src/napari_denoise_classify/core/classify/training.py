@@ -89,6 +89,7 @@ def train_classifier_iter(
             "parameters": parameters,
             "samples_per_class": data.counts,
             "groups": None if data.groups is None else len(np.unique(data.groups)),
+            **({} if data.field is None else {"crop": data.field.to_dict()}),
             "versions": {
                 "napari-denoise-classify": __version__,
                 "scikit-learn": sklearn.__version__,
@@ -129,14 +130,9 @@ def fit_estimator_iter(
         What happened, for the classifier's record; JSON-ready.
     """
     estimator = get_step(method, "classifier").function(seed, **parameters)
-    if hasattr(estimator, "fit_iter"):
-        yield from estimator.fit_iter(X, y, groups)
+    yield from estimator.fit_iter(X, y, groups)
+    record: dict[str, Any] = dict(getattr(estimator, "record_", {}))
+    if hasattr(estimator, "fit_"):
         fit = estimator.fit_
-        return estimator, {
-            "best_epoch": fit.best_epoch,
-            "history": fit.history,
-            "stopped_early": fit.stopped_early,
-        }
-    extra = {"classify__groups": groups} if method == "svm" else {}
-    estimator.fit(X, y, **extra)
-    return estimator, {}
+        record |= {"best_epoch": fit.best_epoch, "history": fit.history, "stopped_early": fit.stopped_early}
+    return estimator, record

@@ -1,0 +1,131 @@
+"""From image files with marked points or objects to labelled crops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import ImageFile, read_image
+from ..images import PlaneImage
+from .datasets import Crops, read_table
+from .fields import CropField, Unit, pixel_size_of
+from .objects import listed_classes
+from .sampling import crops_from_objects, crops_from_points, default_size, join_crops
+
+
+def load_marked(
+    images: Sequence[Path],
+    *,
+    points: Sequence[Path] = (),
+    labels: Sequence[Path] = (),
+    classes: Sequence[Path] = (),
+    size: float | None = None,
+    unit: Unit = "px",
+    axes: str | None = None,
+    group: str | None = None,
+) -> Crops:
+    """Cut labelled crops out of image files.
+
+    Parameters
+    ----------
+    images : sequence of Path
+    points : sequence of Path
+        CSV or TSV for each image, or one for all with a column ``image`` (file name, with or without its ending):
+        positions in pixels ``y``, ``x`` (and ``t``, ``c``, ``z`` where the images have them) and ``class``.
+    labels, classes : sequence of Path
+        Instead of points: a label image for each image, and tables with the columns ``label`` and ``class``, for each
+        image or one for all as above.
+    size, unit
+        Of the crops, see `CropField`; default: 32 px, and for objects a margin of a fifth.
+    axes : str, optional
+        Of the images, where their files do not say.
+    group : str, optional
+        Column with the patient, slide or field; default: ``group``, if there is such a column, or else the name of the
+        image where there are several.
+
+    Returns
+    -------
+    Crops
+
+    Raises
+    ------
+    ValueError
+        If files, columns or values are missing or do not belong together.
+    """
+    if bool(points) == bool(labels) or bool(labels) != bool(classes):
+        raise ValueError("Give each --image either --points, or --labels and --classes.")
+    if labels and len(labels) != len(images):
+        raise ValueError(f"There are {len(images)} images, but {len(labels)} label images: give one for each.")
+    tables = _tables(images, list(classes or points), ["label" if labels else "y", "class"])
+    parts = []
+    for k, path in enumerate(images):
+        table = tables[k]
+        if len(table) == 0:
+            raise ValueError(f"The table has no row for {path.name}.")
+        file = read_image(path)
+        if axes:
+            file = replace(file, axes=axes.upper())
+        source = PlaneImage.wrap(file.data, file.axes)
+        if size is None and unit != "object":
+            size = default_size(source)
+        field = CropField(0.2 if size is None else size, unit, pixel_size_of(file))
+        groups = _groups(table, group, path.stem if len(images) > 1 else None)
+        if labels:
+            parts.append(_of_objects(source, file, labels[k], table, groups, field))
+        else:
+            parts.append(_of_points(source, file, table, groups, field))
+    return join_crops(parts)
+
+
+def _tables(images: Sequence[Path], paths: list[Path], wanted: list[str]) -> list[Any]:
+    """Return a table for each image."""
+    if len(paths) == len(images) and (len(paths) > 1 or "image" not in read_table(paths[0], wanted).columns):
+        return [read_table(path, wanted) for path in paths]
+    if len(paths) != 1:
+        raise ValueError(f"There are {len(images)} images, but {len(paths)} tables: give one for each, or one for all.")
+    table = read_table(paths[0], ["image", *wanted])
+    return [table[table["image"].isin((path.name, path.stem, str(path)))] for path in images]
+
+
+def _groups(table: Any, column: str | None, default: str | None) -> list[str] | None:
+    if column is None and "group" not in table.columns:
+        return None if default is None else [default] * len(table)
+    name = column or "group"
+    if name not in table.columns:
+        raise ValueError(f"The table has no column {name!r}; it has {', '.join(map(str, table.columns))}.")
+    if table[name].isna().any():
+        raise ValueError(f"{int(table[name].isna().sum())} rows of the table have no {name}: fill it in.")
+    return [str(value) for value in table[name]]
+
+
+def _of_points(source: PlaneImage, file: ImageFile, table: Any, groups: list[str] | None, field: CropField) -> Crops:
+    columns = [*source.lead_names, "y", "x"]
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise ValueError(f"The table of {file.path.name} has no column {missing[0]!r}.")
+    try:
+        positions = table[columns].to_numpy(float)
+    except ValueError as error:
+        raise ValueError(f"The positions in {file.path.name} must be numbers ({error}).") from None
+    return crops_from_points(
+        source, positions, table["class"], crop=field, groups=groups, name=f"{file.path.stem} point"
+    )
+
+
+def _of_objects(
+    source: PlaneImage, file: ImageFile, labels: Path, table: Any, groups: list[str] | None, field: CropField
+) -> Crops:
+    objects = read_image(labels).data
+    expected = (*source.lead_shape, *source.plane_shape)
+    if objects.shape != expected:
+        raise ValueError(f"{labels} has shape {objects.shape}, but {file.path.name} {expected}: they must be equal.")
+    marks = listed_classes(table["label"], table["class"])
+    chosen = None
+    if groups is not None:
+        chosen = dict(zip(np.asarray(table["label"], float).astype(int).tolist(), groups, strict=True))
+    name = f"{file.path.stem} object"
+    return crops_from_objects(source, objects, marks, crop=field, groups=chosen, name=name)

@@ -1,0 +1,231 @@
+"""The objects of a label image, and the classes that were painted, clicked or listed for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..images import PlaneImage
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """Where the objects of a label image are.
+
+    Attributes
+    ----------
+    ids : (N,) array of int
+        Their numbers, in ascending order.
+    centres : (N, D) array
+        Leading indices, then the centroid (Y, X), in pixels.
+    sides : (N,) array
+        Side of the smallest square around the centroid that holds the object, in pixels.
+    """
+
+    ids: npt.NDArray[np.intp]
+    centres: npt.NDArray[np.float64]
+    sides: npt.NDArray[np.float64]
+
+    def rows(self, ids: npt.ArrayLike) -> npt.NDArray[np.intp]:
+        """Return where objects stand in these arrays.
+
+        Raises
+        ------
+        ValueError
+            If there is no such object.
+        """
+        wanted = np.asarray(ids)
+        found = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
+        missing = wanted[self.ids[found] != wanted]
+        if len(missing):
+            raise ValueError(
+                f"{len(missing)} of {len(wanted)} objects are not in the label image; the first is {missing[0]}."
+            )
+        return found
+
+
+def measure_objects(labels: Any) -> Objects:
+    """Find the objects of a label image.
+
+    An object that spans several planes is taken in the plane where it is largest.
+
+    Parameters
+    ----------
+    labels : (…, Y, X) array of int
+        0 is background.
+
+    Raises
+    ------
+    ValueError
+        If there are no objects, or the numbers are not whole.
+    """
+    source = PlaneImage.wrap(labels)
+    if source.data.dtype.kind not in "ui":
+        raise ValueError(f"A label image holds whole numbers, one for each object; this one is {source.data.dtype}.")
+    parts = [np.empty((0, 4 + len(source.lead_shape)))]
+    ids = [np.empty(0, np.intp)]
+    for index in source.indices():
+        found, measured = _measure_plane(source.raw_plane(index))
+        ids.append(found)
+        lead = np.tile(np.array(index, float), (len(found), 1))
+        parts.append(np.hstack([measured[:, :1], lead, measured[:, 1:]]))
+    numbers, rows = np.concatenate(ids), np.concatenate(parts)
+    if len(numbers) == 0:
+        raise ValueError("The label image holds no objects.")
+    # Of each object the plane with the largest area; of equal ones the first.
+    order = np.lexsort((np.arange(len(numbers)), -rows[:, 0], numbers))
+    numbers, first = np.unique(numbers[order], return_index=True)
+    rows = rows[order][first]
+    return Objects(numbers, rows[:, 1:-1], rows[:, -1])
+
+
+def _measure_plane(plane: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Return the numbers of one plane's objects, and area, centroid (Y, X) and side of each: one sort for all."""
+    flat = plane.ravel()
+    pixels = np.flatnonzero(flat > 0)
+    values = flat[pixels]
+    order = np.argsort(values, kind="stable")
+    pixels, values = pixels[order], values[order]
+    starts = np.flatnonzero(np.diff(values, prepend=0))
+    if len(starts) == 0:
+        return np.empty(0, np.intp), np.empty((0, 4))
+    area = np.diff(starts, append=len(values))
+    columns = [area.astype(float)]
+    reach = np.zeros(len(starts))
+    for coordinate in np.divmod(pixels, plane.shape[1]):
+        centre = np.add.reduceat(coordinate, starts) / area
+        columns.append(centre)
+        reach = np.maximum(reach, centre - np.minimum.reduceat(coordinate, starts))
+        reach = np.maximum(reach, np.maximum.reduceat(coordinate, starts) - centre)
+    return values[starts].astype(np.intp), np.stack([*columns, 2 * reach + 1], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """The classes of some objects.
+
+    Attributes
+    ----------
+    ids : (N,) array of int
+        Numbers of the objects that have a class.
+    classes : (N,) array of str
+    outside : int
+        How many marks lie in no object.
+    tied : int
+        How many objects are left out because two classes were marked in them equally often.
+    """
+
+    ids: npt.NDArray[np.intp]
+    classes: npt.NDArray[np.str_]
+    outside: int = 0
+    tied: int = 0
+
+    @property
+    def note(self) -> str:
+        """What was left out, in a sentence; empty if nothing was."""
+        parts = []
+        if self.outside:
+            parts.append(f"{self.outside} points lie in no object and were ignored.")
+        if self.tied:
+            parts.append(f"{self.tied} objects with two classes marked equally often were left out.")
+        return " ".join(parts)
+
+
+def painted_classes(labels: Any, painted: Any, names: Mapping[int, str]) -> Marks:
+    """Give each object the class that most of its painted pixels have.
+
+    Parameters
+    ----------
+    labels : (…, Y, X) array of int
+        The objects.
+    painted : array of int, of the same shape
+        The number of a class where one is painted, else 0.
+    names : mapping
+        From painted number to the name of its class; numbers without a name are no class.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or no object has a class.
+    """
+    labels, painted = np.asarray(labels), np.asarray(painted)
+    if labels.shape != painted.shape:
+        raise ValueError(f"The objects have shape {labels.shape} and the painted classes {painted.shape}: not equal.")
+    here = (painted > 0) & (labels > 0)
+    numbers = painted[here]
+    known = np.array(sorted(n for n, name in names.items() if n > 0 and str(name).strip()), dtype=np.int64)
+    named = np.isin(numbers, known)
+    classes = np.array([str(names[n]).strip() for n in known.tolist()], dtype=np.str_)
+    marks = _vote(labels[here][named], np.searchsorted(known, numbers[named]), classes)
+    if len(marks.ids) == 0:
+        raise ValueError("No object has a class: paint over some objects of each class, and name the painted numbers.")
+    return marks
+
+
+def clicked_classes(labels: Any, positions: npt.ArrayLike, classes: npt.ArrayLike) -> Marks:
+    """Give each object the class of the points that lie in it.
+
+    Parameters
+    ----------
+    labels : (…, Y, X) array of int
+    positions : (N, D) array
+        In pixels of the label image.
+    classes : (N,) array of str
+
+    Raises
+    ------
+    ValueError
+        If no point lies in an object.
+    """
+    labels = np.asarray(labels)
+    where = np.asarray(positions, float).reshape(-1, labels.ndim)
+    rounded = np.rint(np.where(np.isfinite(where), where, -1)).astype(int)
+    inside = ((rounded >= 0) & (rounded < labels.shape)).all(axis=1)
+    found = np.zeros(len(where), labels.dtype)
+    found[inside] = labels[tuple(rounded[inside].T)]
+    hit = found > 0
+    names, codes = np.unique(np.asarray(classes, dtype=np.str_), return_inverse=True)
+    if not hit.any():
+        raise ValueError(f"None of the {len(where)} points lies in an object: click into the objects.")
+    marks = _vote(found[hit], codes.ravel()[hit], names)
+    return Marks(marks.ids, marks.classes, int((~hit).sum()), marks.tied)
+
+
+def _vote(objects: npt.NDArray[Any], codes: npt.NDArray[np.intp], names: npt.NDArray[np.str_]) -> Marks:
+    """Let marks vote: for each object the class with the most marks."""
+    ids, rows = np.unique(objects, return_inverse=True)
+    counts = np.bincount(rows.ravel() * len(names) + codes, minlength=len(ids) * len(names))
+    counts = counts.reshape(len(ids), max(1, len(names)))
+    tied = (counts == counts.max(axis=1, keepdims=True)).sum(axis=1) > 1 if len(ids) else np.zeros(0, bool)
+    winners = names[counts.argmax(axis=1)] if len(ids) else np.empty(0, np.str_)
+    return Marks(ids[~tied].astype(np.intp), winners[~tied], 0, int(tied.sum()))
+
+
+def listed_classes(ids: npt.ArrayLike, classes: npt.ArrayLike) -> Marks:
+    """Take the classes from a list; objects whose class is empty have none.
+
+    Raises
+    ------
+    ValueError
+        If an object stands in it twice, a number is not whole, or no object has a class.
+    """
+    names = ["" if name is None or name != name else str(name).strip() for name in np.asarray(classes, object)]
+    kept = np.array([name.lower() not in ("", "nan", "<na>") for name in names], bool)
+    try:
+        exact = np.asarray(ids, float)[kept]
+    except ValueError:
+        raise ValueError("The objects' numbers must be whole numbers.") from None
+    numbers = exact.astype(np.intp)
+    if not np.isfinite(exact).all() or (numbers != exact).any():
+        raise ValueError("The objects' numbers must be whole numbers.")
+    if len(numbers) == 0:
+        raise ValueError("No object has a class: fill in the class of some objects.")
+    unique, counts = np.unique(numbers, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(f"Object {unique[counts > 1][0]} has its class listed twice.")
+    order = np.argsort(numbers)
+    return Marks(numbers[order], np.array(names, dtype=np.str_)[kept][order])
