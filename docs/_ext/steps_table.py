@@ -11,7 +11,7 @@ from sphinx.util.docutils import SphinxDirective
 from napari_denoise_classify import steps
 from napari_denoise_classify.core.steps import Parameter, StepSpec
 
-KINDS = ("denoise", "mask", "classifier", "explain")
+KINDS = ("denoise", "mask", "classifier", "explain", "area")
 
 
 class StepsTable(SphinxDirective):

@@ -1,23 +1,24 @@
-"""The commands ``train``, ``classify`` and ``explain``."""
+"""The commands ``train`` and ``classify``."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from ..core.files import ImageFile, find_images, read_image, write_whole
 from ..core.images import PlaneImage
 from ..core.recipe import Recipe
-from ..core.steps import get_step
 from .common import Inputs, Output, Overwrite, check_new, for_each, guarded, output_names, say, with_bar
 from .images import Axes
 from .options import chosen, method_option, with_step_options
 
 if TYPE_CHECKING:
     from ..core.classify.bundle import Classifier
+    from ..core.classify.datasets import Crops
+    from ..core.classify.fields import Sizes, Unit
     from ..core.workflow import Classified
 
 Model = Annotated[Path, typer.Option("--model", help="Classifier (.ndc) made by the command train.")]
@@ -33,11 +34,29 @@ OtherRecipe = Annotated[
 ]
 
 
+Many = list[Path] | None
+
+
 @with_step_options("classifier")
 def train(
     data: Annotated[
-        Path, typer.Argument(help="Folder with a subfolder for each class, or CSV with columns path and class.")
-    ],
+        Path | None, typer.Argument(help="Folder with a subfolder for each class, or CSV with columns path and class.")
+    ] = None,
+    image: Annotated[Many, typer.Option(help="Instead of DATA: image with marked cells; may be repeated.")] = None,
+    points: Annotated[
+        Many, typer.Option(help="CSV with y, x, class[, group] for each --image, or one with a column image for all.")
+    ] = None,
+    labels: Annotated[Many, typer.Option(help="Label image for each --image, whose objects are the samples.")] = None,
+    classes: Annotated[
+        Many, typer.Option(help="CSV with label, class[, group] for each --labels, or one with a column image for all.")
+    ] = None,
+    crop_size: Annotated[
+        float | None, typer.Option(min=0, help="Side of the crops in --crop-unit; default: 32 px. Object: the margin.")
+    ] = None,
+    crop_unit: Annotated[
+        str, typer.Option(help="px, um (needs the files' pixel size), or object: as large as each object.")
+    ] = "px",
+    axes: Axes = None,
     method: Annotated[str, method_option("classifier")] = "cnn",
     output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")] = Path("model.ndc"),
     group: Annotated[
@@ -56,12 +75,12 @@ def train(
     """Train a classifier on labelled crops, and say how good it is on crops held out."""
 
     def work() -> None:
-        from ..core.classify.datasets import load_crops
         from ..core.classify.training import train_classifier_iter
 
         spec, checked = chosen("classifier", method, parameters)
         check_new([output], overwrite)
-        crops = load_crops(data, group)
+        marked = {"points": points or [], "labels": labels or [], "classes": classes or []}
+        crops = _read_crops(data, image or [], marked, crop_size, crop_unit, axes, group)
         say(repr(crops)[1:-1])
         if crops.groups is None:
             say("No groups given: crops of one patient or field may be on both sides of the split, which flatters.")
@@ -80,8 +99,51 @@ def train(
     guarded(work)
 
 
-def read_positions(file: ImageFile, points: Path | None, labels: Path | None) -> tuple[Any, Any]:
-    """Read where the samples are, and the numbers of label objects; (None, None) for whole planes.
+def _read_crops(
+    data: Path | None,
+    images: list[Path],
+    marked: dict[str, list[Path]],
+    size: float | None,
+    unit: str,
+    axes: str | None,
+    group: str | None,
+) -> Crops:
+    if (data is None) == (not images):
+        raise ValueError("Give a folder or table of crops, or else --image with --points or --labels and --classes.")
+    if data is not None:
+        from ..core.classify.datasets import load_crops
+
+        if any(marked.values()):
+            raise ValueError("--points, --labels and --classes go with --image: give the image, too.")
+        return load_crops(data, group)
+    from ..core.classify.marked import load_marked
+
+    if unit not in ("px", "um", "µm", "object"):
+        raise ValueError(f"--crop-unit {unit} is not allowed: give px, um or object.")
+    known: Unit = "object" if unit == "object" else "px" if unit == "px" else "µm"
+    return load_marked(images, **marked, size=size, unit=known, axes=axes, group=group)
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Where the samples of an image are.
+
+    Attributes
+    ----------
+    centres : (N, D) array, or None for whole planes
+    ids : (N,) array of the numbers of label objects, or None
+    sides : (N,) array of the objects' sizes in pixels, or None
+    groups : (N,) array of str, or None
+    """
+
+    centres: Any = None
+    ids: Any = None
+    sides: Any = None
+    groups: Any = None
+
+
+def read_positions(file: ImageFile, points: Path | None, labels: Path | None) -> Positions:
+    """Read where the samples are.
 
     Raises
     ------
@@ -96,20 +158,21 @@ def read_positions(file: ImageFile, points: Path | None, labels: Path | None) ->
 
         wanted = [*source.lead_names, "y", "x"]
         table = read_table(points, wanted)
+        groups = table["group"].to_numpy(str) if "group" in table.columns else None
         try:
-            return table[wanted].to_numpy(float), None
+            return Positions(table[wanted].to_numpy(float), groups=groups)
         except ValueError as error:
             raise ValueError(f"{points}: positions must be numbers ({error}).") from None
     if labels is not None:
-        from ..core.classify.sampling import object_centres
+        from ..core.classify.objects import measure_objects
 
-        objects = read_image(labels).data
+        image = read_image(labels).data
         expected = (*source.lead_shape, *source.plane_shape)
-        if objects.shape != expected:
-            raise ValueError(f"{labels} has shape {objects.shape}, but the image {expected}: they must be equal.")
-        ids, centres = object_centres(objects)
-        return centres, ids
-    return None, None
+        if image.shape != expected:
+            raise ValueError(f"{labels} has shape {image.shape}, but the image {expected}: they must be equal.")
+        objects = measure_objects(image)
+        return Positions(objects.centres, objects.ids, objects.sides)
+    return Positions()
 
 
 def run_classifier(
@@ -123,19 +186,42 @@ def run_classifier(
     **how: Any,
 ) -> tuple[ImageFile, Classified]:
     """Read one image and classify it under a progress bar."""
+    from ..core.classify.fields import field_of, pixel_size_of
     from ..core.workflow import classify_iter
 
-    file = read_image(path)
-    if axes:
-        file = ImageFile(file.data, axes.upper(), file.path, file.resolution, file.unit, file.metadata)
-    centres, ids = read_positions(file, points, labels)
+    file = _read(path, axes)
+    where = read_positions(file, points, labels)
+    pixel_size = pixel_size_of(file)
+    field = field_of(classifier.training, classifier.crop_size)
+    size: Sizes | None = crop_size
+    if size is None and field.unit == "object" and where.sides is not None:
+        size = field.pixels(sides=where.sides)
     work = classify_iter(
-        file.data, classifier, axes=file.axes, centres=centres, ids=ids, crop_size=crop_size, recipe=recipe, **how
+        file.data,
+        classifier,
+        axes=file.axes,
+        centres=where.centres,
+        ids=where.ids,
+        groups=where.groups,
+        crop_size=size,
+        pixel_size=pixel_size,
+        recipe=recipe,
+        **how,
     )
-    return file, with_bar(work, path.name)
+    result = with_bar(work, path.name)
+    note = field.note(pixel_size) if where.centres is not None and crop_size is None else ""
+    if note:
+        say(f"{path.name}: {note}")
+    return file, result
 
 
-def _load(model: Path, recipe: Path | None) -> tuple[Classifier, Recipe | None]:
+def _read(path: Path, axes: str | None) -> ImageFile:
+    file = read_image(path)
+    return replace(file, axes=axes.upper()) if axes else file
+
+
+def load_model(model: Path, recipe: Path | None) -> tuple[Classifier, Recipe | None]:
+    """Read a classifier, and the recipe that takes the place of its own."""
     from ..core.classify.storage import load_classifier
 
     return load_classifier(model), Recipe.from_json(recipe) if recipe else None
@@ -147,17 +233,41 @@ def classify(
     points: Points = None,
     labels: Labels = None,
     crop_size: CropSize = None,
+    tiles: Annotated[
+        int | None, typer.Option(min=1, help="Classify tiles of this side instead; writes maps of their classes.")
+    ] = None,
+    stride: Annotated[int | None, typer.Option(min=1, help="Distance of the tiles; default: their side.")] = None,
     recipe: OtherRecipe = None,
     output: Output = Path("results"),
     axes: Axes = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Classify whole images, crops around points, or the objects of a label image; writes a CSV and a figure."""
+    """Classify whole images, crops around points, label objects, or tiles; writes a CSV and a figure, or maps."""
     from ..core.figures import result_figure, save
 
-    classifier, other = guarded(lambda: _load(model, recipe))
+    def plan() -> tuple[Classifier, Recipe | None]:
+        if tiles is None and stride is not None:
+            raise ValueError("--stride goes with --tiles: give the side of the tiles, too.")
+        if tiles is not None and (points or labels or crop_size):
+            raise ValueError("--tiles excludes --points, --labels and --crop-size: tiles cover the whole image.")
+        return load_model(model, recipe)
+
+    classifier, other = guarded(plan)
     paths = guarded(lambda: find_images(images))
-    names = guarded(lambda: output_names(paths, output, lambda _: "_classes.csv"))
+    names = guarded(lambda: output_names(paths, output, lambda _: "_classes.csv" if tiles is None else ""))
+
+    def mapped(path: Path) -> None:
+        from ..core.class_maps import class_map
+        from ..core.results import class_map_paths, save_class_map
+
+        if not overwrite:
+            check_new(class_map_paths(output, names[path].name).values(), False)
+        file = _read(path, axes)
+        found = class_map(file.data, classifier, tile=tiles, stride=stride, axes=file.axes, recipe=other)
+        found = with_bar(found.compute_iter(), path.name)
+        written = save_class_map(output, names[path].name, file, found, overwrite=overwrite)
+        parts = ", ".join(f"{name} {part:.1%}" for name, part in found.fractions().items())
+        say(f"{written['classes']}: {parts} of {found.labels.size} tiles")
 
     def one(path: Path) -> None:
         table, figure = names[path], names[path].with_suffix(".png")
@@ -168,46 +278,4 @@ def classify(
         counts = result.table["class"].value_counts()
         say(f"{table}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
 
-    for_each(paths, one)
-
-
-def explain(
-    images: Inputs,
-    model: Model,
-    method: Annotated[str, method_option("explain")] = "gradcam",
-    target: Annotated[str | None, typer.Option(help="Class to explain; default: the predicted one.")] = None,
-    fraction: Annotated[float, typer.Option(help="Part of the pixels in the critical area, between 0 and 1.")] = 0.2,
-    points: Points = None,
-    labels: Labels = None,
-    crop_size: CropSize = None,
-    recipe: OtherRecipe = None,
-    output: Output = Path("results"),
-    axes: Axes = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Show why: heat map, critical area, classes and a figure, in one set of files for each image."""
-    from ..core.explain.attribution import check_target
-    from ..core.explain.contours import critical_mask
-    from ..core.results import save_result
-
-    def plan() -> tuple[Classifier, Recipe | None]:
-        get_step(method, "explain")
-        classifier, other = _load(model, recipe)
-        check_target(classifier, target)
-        critical_mask(np.zeros((1, 1)), fraction)
-        return classifier, other
-
-    classifier, other = guarded(plan)
-    paths = guarded(lambda: find_images(images))
-    names = guarded(lambda: output_names(paths, output, lambda _: ""))
-
-    def one(path: Path) -> None:
-        if not overwrite:
-            suffixes = ("classes.csv", "processed.tif", "record.json", "figure.png", "heat.tif", "critical_area.csv")
-            check_new([output / f"{names[path].name}_{suffix}" for suffix in suffixes], False)
-        how = {"explain": method, "target": target, "fraction": fraction}
-        file, result = run_classifier(path, classifier, axes, points, labels, crop_size, other, **how)
-        written = save_result(output, names[path].name, file, result, classifier.classes, overwrite=overwrite)
-        say("\n".join(str(p) for p in written.values()))
-
-    for_each(paths, one)
+    for_each(paths, one if tiles is None else mapped)

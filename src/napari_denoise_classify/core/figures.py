@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import numpy.typing as npt
 
 from .files import write_whole
 from .images import PlaneImage
+from .steps import get_step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,9 +26,19 @@ HEAT_COLORMAP = "magma"
 CONTOUR_COLOUR = "#00E5FF"
 
 
-def class_colours(classes: tuple[str, ...]) -> dict[str, str]:
-    """Give each class a colour: the same in every figure and layer."""
-    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(classes)}
+def class_colours(classes: Sequence[str], chosen: Any = None) -> dict[str, str]:
+    """Give each class a colour: the same in every figure and layer.
+
+    Parameters
+    ----------
+    classes : sequence of str
+    chosen : mapping, optional
+        Colours ``#rrggbb`` of some classes, out of a classifier's record; what is no colour is passed over.
+    """
+    colours = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(classes)}
+    if isinstance(chosen, Mapping):
+        colours |= {n: c for n, c in chosen.items() if n in colours and re.fullmatch("#[0-9a-fA-F]{6}", str(c))}
+    return colours
 
 
 def shown(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -119,10 +132,10 @@ def result_figure(source: Any, axes: str | None, rgb: bool, result: Classified, 
     if result.heat is not None:
         heat = PlaneImage.wrap(result.heat, image.axes.replace("S", "")).raw_plane(index)
         rows = set(np.flatnonzero(here).tolist())
-        show(axs[2], plane, "Grad-CAM and critical area")
+        show(axs[2], plane, f"{get_step(result.record['explanation']['method']).title} and critical area")
         show_heat(axs[2], heat, [c for row, c in result.contours if row in rows], 1.0 if len(table) <= 20 else 0.3)
         axs[2].set(xlim=(-0.5, plane.shape[1] - 0.5), ylim=(plane.shape[0] - 0.5, -0.5))
-    colours = class_colours(classes)
+    colours = class_colours(classes, result.record.get("colours"))
     if result.crop_size is None:
         row = table.iloc[0]
         show_probabilities(axs[-1], {name: float(row[f"p_{name}"]) for name in classes}, colours)

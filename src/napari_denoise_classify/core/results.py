@@ -15,6 +15,7 @@ from .files import ImageFile, write_like, write_whole
 from .images import resolve_axes
 
 if TYPE_CHECKING:
+    from .class_maps import ClassMap
     from .recipe import Processed
     from .workflow import Classified
 
@@ -147,3 +148,63 @@ def contour_table(result: Classified) -> Any:
         frame.insert(0, "sample", row)
         frames.append(frame)
     return pd.concat(frames) if frames else pd.DataFrame(columns=["sample", "contour", *names])
+
+
+def class_map_paths(folder: Path, stem: str) -> dict[str, Path]:
+    """Name the files that `save_class_map` writes."""
+    names = {"classes": "class_map.tif", "probabilities": "probabilities.tif", "table": "tiles.csv"}
+    return {key: folder / f"{stem}_{name}" for key, name in {**names, "record": "record.json"}.items()}
+
+
+def save_class_map(
+    folder: str | Path, stem: str, source: ImageFile, found: ClassMap, *, overwrite: bool = False
+) -> dict[str, Path]:
+    """Write a class map, the probabilities, the part of the tiles of each class, and the record.
+
+    Parameters
+    ----------
+    folder, stem, source, overwrite
+        As for `save_result`.
+    found : ClassMap
+
+    Returns
+    -------
+    dict
+        From kind to path.
+
+    Raises
+    ------
+    FileExistsError
+        If one of the files exists and ``overwrite`` is off; then none is written.
+    """
+    import pandas as pd
+
+    folder = Path(folder)
+    paths = class_map_paths(folder, stem)
+    check_absent(list(paths.values()), overwrite)
+    gray = "".join(a for a in resolve_axes(source.data.shape, source.axes) if a not in "YXS") + "YX"
+    coarse = _coarser(source, found.stride)
+    parts = found.fractions()
+    table = pd.DataFrame({"value": range(1, len(parts) + 1), "class": list(parts), "fraction": list(parts.values())})
+    text = json.dumps(found.record, indent=2, ensure_ascii=False) + "\n"
+    with _all_or_none(paths):
+        write_like(paths["classes"], np.asarray(found.labels), coarse, gray)
+        channels = "?" if "C" in gray else "C"
+        write_like(paths["probabilities"], np.asarray(found.probabilities), coarse, channels + gray)
+        write_whole(paths["table"], lambda p: table.to_csv(p, index=False))
+        write_whole(paths["record"], lambda p: p.write_text(text, encoding="utf-8"))
+    return paths
+
+
+def _coarser(source: ImageFile, factor: int) -> ImageFile:
+    """Return what a file says of its pixels, for pixels that are so many times as large."""
+    metadata = dict(source.metadata)
+    if "ome" in metadata:
+        sizes = dict(metadata["ome"])
+        sizes |= {key: sizes[key] * factor for key in ("PhysicalSizeX", "PhysicalSizeY") if key in sizes}
+        metadata["ome"] = sizes
+    resolution = None
+    if source.resolution is not None:
+        y, x = source.resolution
+        resolution = (y / factor, x / factor)
+    return ImageFile(np.empty(0), "X", source.path, resolution, source.unit, metadata)

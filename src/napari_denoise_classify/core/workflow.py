@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .classify.preparing import BoolArray, prepare_masked_iter
-from .classify.sampling import crop_around
-from .explain.attribution import check_target, explain_scaled_iter
-from .explain.contours import critical_area
-from .images import FloatArray, Index, IntensityRange, PlaneImage
+from .classify.batches import Samples, classify_samples_iter
+from .classify.fields import Sizes, field_of
+from .explain.attribution import Method, check_target, read_method
+from .explain.contours import outlines
+from .explain.reasons import answer_iter, ask
+from .images import FloatArray, IntensityRange, PlaneImage
 from .progress import Progress, Steps, run, within
 from .recipe import Recipe
 
 if TYPE_CHECKING:
     from .classify.bundle import Classifier
+    from .explain.trust import ExplanationCheck
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +31,16 @@ class Classified:
     ----------
     table : pandas.DataFrame
         One row for each sample: its position in pixels (the leading axes, then ``y`` and ``x``), ``class``,
-        ``probability`` of that class, and ``p_<class>`` for each class. ``explained`` is the class that the heat map
-        is about, where there is one.
+        ``probability`` of that class, and ``p_<class>`` for each class; ``group`` and ``label`` (the object's number)
+        where they were given. With an explanation,
+        ``explained`` is the class that it is about, ``critical_px``, ``critical_fraction`` and ``critical_influence``
+        are the critical area's size, its part of the pixels and of the influence; with statistics,
+        ``probability_kept`` and ``probability_removed`` are the explained class's probability where all but the
+        critical area is blurred and where only it is, and ``stability`` tells how well it stays under small noise, 0
+        to 1.
     image : array
         What the recipe made of the image, in its axes and dtype. With positions: of the crops around them; the rest is
-        as it was.
+        as it was. Without a recipe it is the image itself.
     mask : array of bool, or None
         The pixels that the recipe's masks kept, as for `Processed`.
     kept : float
@@ -42,7 +50,7 @@ class Classified:
     contours : list of (int, (N, D) array)
         Row of the table, and a closed contour of its critical area.
     crop_size : int or None
-        Side of the crops; None for whole planes.
+        Side of the crops, the median where they differ; None for whole planes.
     """
 
     table: Any
@@ -75,11 +83,15 @@ def classify(
     rgb: bool = False,
     centres: npt.ArrayLike | None = None,
     ids: npt.ArrayLike | None = None,
-    crop_size: int | None = None,
+    groups: npt.ArrayLike | None = None,
+    crop_size: Sizes | None = None,
+    pixel_size: float | None = None,
     recipe: Recipe | None = None,
-    explain: str | None = None,
+    explain: Method | None = None,
     target: str | None = None,
     fraction: float = 0.2,
+    area: str = "top",
+    statistics: bool = False,
 ) -> Classified:
     """Classify an image's planes, or crops around positions, and explain the outcome.
 
@@ -93,16 +105,24 @@ def classify(
         Positions in pixels: leading axes, Y, X. Default: each plane is one sample.
     ids : (N,) array of int, optional
         Numbers of the objects at these positions, for the table's column ``label``.
-    crop_size : int, optional
-        Side of the crops; default: that of the training crops.
+    groups : (N,) array of str, optional
+        Patient, slide or field of each position, for the table's column ``group``.
+    crop_size : int or (N,) array of int, optional
+        Side of the crops in pixels, one for all or one for each; default: that of the training crops.
+    pixel_size : float, optional
+        Micrometres per pixel: a classifier that was trained on crops of so many µm then takes as many.
     recipe : Recipe, optional
         Instead of the classifier's own.
-    explain : str, optional
-        Id of a method, to compute heat maps and critical areas.
+    explain : str or (str, mapping), optional
+        Id of a method, or a pair of it and its parameters, to compute heat maps and critical areas.
     target : str, optional
         The class to explain; default: each sample's predicted one.
     fraction : float
-        Size of the critical area.
+        Part of the pixels in the critical area, where ``area`` is ``"top"``.
+    area : {"top", "half-maximum", "half-mass"}
+        What the critical area is, see `critical_area`.
+    statistics : bool
+        Whether to ask the classifier what each critical area decides and how stable it is.
 
     Returns
     -------
@@ -120,11 +140,15 @@ def classify(
         rgb=rgb,
         centres=None if centres is None else np.asarray(centres, float),
         ids=ids,
+        groups=groups,
         crop_size=crop_size,
+        pixel_size=pixel_size,
         recipe=recipe,
         explain=explain,
         target=target,
         fraction=fraction,
+        area=area,
+        statistics=statistics,
     )
     return run(work)
 
@@ -137,11 +161,15 @@ def classify_iter(
     rgb: bool = False,
     centres: npt.NDArray[Any] | None = None,
     ids: npt.ArrayLike | None = None,
-    crop_size: int | None = None,
+    groups: npt.ArrayLike | None = None,
+    crop_size: Sizes | None = None,
+    pixel_size: float | None = None,
     recipe: Recipe | None = None,
-    explain: str | None = None,
+    explain: Method | None = None,
     target: str | None = None,
     fraction: float = 0.2,
+    area: str = "top",
+    statistics: bool = False,
 ) -> Steps[Classified]:
     """As `classify`, with progress; ``image`` may be a `PlaneImage`."""
     import pandas as pd
@@ -151,90 +179,130 @@ def classify_iter(
         want, got = ("RGB", "gray") if classifier.samples == 3 else ("gray", "RGB")
         raise ValueError(f"This classifier was trained on {want} images, and this image is {got}.")
     check_target(classifier, target)
+    question = None if explain is None else ask(classifier, explain, target, area, fraction, statistics)
     recipe = classifier.recipe if recipe is None else recipe
     yield Progress(0.0, "cutting samples")
     if centres is None:
-        indices = list(source.indices())
-        crops = [source.raw_plane(index)[..., : 3 if source.rgb else None] for index in indices]
-        height, width = source.plane_shape
-        positions = np.array([(*index, (height - 1) / 2, (width - 1) / 2) for index in indices], float)
-        corners = [(index, 0, 0) for index in indices]
+        samples = Samples.planes(source)
     else:
-        crop_size = crop_size or classifier.crop_size
-        positions = np.asarray(centres, float)
-        if len(positions) == 0:
-            raise ValueError("There are no positions to classify: add points or objects first.")
-        crops = crop_around(source, positions, crop_size)
-        half = crop_size // 2
-        n = len(source.lead_shape)
-        whole = np.rint(positions).astype(int)
-        corners = [(tuple(row[:n].tolist()), int(row[n]) - half, int(row[n + 1]) - half) for row in whole]
-    processed, scaled, masks = yield from within(
-        prepare_masked_iter(crops, recipe, scale_of(classifier, source)), 0.0, 0.4
-    )
-    proba = yield from within(classifier.proba_of_scaled_iter(scaled), 0.4, 0.7, "classifying")
+        samples = Samples.around(source, centres, _crop_sizes(classifier, crop_size, pixel_size))
+    work = classify_samples_iter(samples, classifier, recipe, scale_of(classifier, source), keep=explain is not None)
+    proba, mosaic, scaled = yield from within(work, 0.0, 0.98 if explain is None else 0.7)
     labels = classifier.label(proba)
-    table = pd.DataFrame(positions, columns=[*source.lead_names, "y", "x"])
+    table = pd.DataFrame(samples.positions, columns=[*source.lead_names, "y", "x"])
     table["class"] = labels
     table["probability"] = proba.max(axis=1)
     for i, name in enumerate(classifier.classes):
         table[f"p_{name}"] = proba[:, i]
+    if groups is not None:
+        table["group"] = np.asarray(groups, dtype=np.str_)
     if ids is not None:
         table["label"] = np.asarray(ids)
     heat, contours = None, []
-    if explain is not None:
-        table["explained"] = labels if target is None else target
-        heats = yield from within(
-            explain_scaled_iter(classifier, scaled, explain, target, proba), 0.7, 0.95, "explaining"
+    if question is not None:
+        planes_of, corners_of = samples.planes_of.tolist(), samples.corners.tolist()
+        corners = [(tuple(index), *corner) for index, corner in zip(planes_of, corners_of, strict=True)]
+        heats, areas, reasons = yield from within(
+            answer_iter(classifier, scaled, proba, question), 0.7, 0.95, "explaining"
         )
+        table = pd.concat([table, reasons], axis=1)
         heat = np.zeros((*source.lead_shape, *source.plane_shape), np.float32)
         for row, (one, (index, top, left)) in enumerate(zip(heats, corners, strict=True)):
             _paste(heat[index], one, top, left, np.maximum)
             corner = np.array((top, left))
-            for contour in critical_area(one, fraction):
+            for contour in outlines(areas[row]):
                 lead = np.tile(np.array(index, float), (len(contour), 1))
                 # A crop may hang over the image's border; its outline must not.
                 inside = np.clip(contour + corner, -0.5, np.array(source.plane_shape) - 0.5)
                 contours.append((row, np.hstack([lead, inside])))
         heat = PlaneImage(heat, source.axes.replace("S", "")).unwrap(heat)
         yield Progress(0.95, "outlining")
-    canvas, mask, kept = _mosaic(source, processed, corners, masks)
+    side = None if samples.sizes is None else int(np.median(samples.sizes))
     return Classified(
         table=table,
-        image=canvas,
-        mask=mask,
-        kept=kept,
+        image=mosaic.image,
+        mask=mosaic.mask,
+        kept=mosaic.kept,
         heat=heat,
         contours=contours,
-        crop_size=None if centres is None else crop_size,
+        crop_size=side,
         record={
             **recipe.record(source.samples),
             "classifier": classifier.record(),
             "recipe_matches_training": recipe == classifier.recipe,
-            "explanation": None if explain is None else {"method": explain, "target": target, "fraction": fraction},
-            "crop_size": None if centres is None else crop_size,
+            "explanation": None if question is None else question.record(),
+            "crop_size": side,
+            "colours": dict(classifier.training.get("colours", {})),
         },
     )
 
 
-def _mosaic(
-    source: PlaneImage,
-    processed: list[npt.NDArray[Any]],
-    corners: list[tuple[Index, int, int]],
-    masks: list[BoolArray] | None,
-) -> tuple[Any, Any, float]:
-    """Put processed samples back at their places: what the classifier saw."""
-    canvas = np.array(source.data)
-    for sample, (index, top, left) in zip(processed, corners, strict=True):
-        plane = canvas[index]
-        _paste(plane[..., :3] if source.rgb else plane, sample, top, left)
-    if masks is None:
-        return source.unwrap(canvas), None, 1.0
-    mask = np.zeros((*source.lead_shape, *source.plane_shape), bool)
-    for sample, (index, top, left) in zip(masks, corners, strict=True):
-        _paste(mask[index], sample, top, left, np.logical_or)
-    kept = float(np.mean([sample.mean() for sample in masks]))
-    return source.unwrap(canvas), PlaneImage(mask, source.axes.replace("S", "")).unwrap(mask), kept
+def check_image_iter(
+    images: Sequence[Any],
+    classifier: Classifier,
+    *,
+    centres: Sequence[npt.NDArray[Any] | None],
+    crop_sizes: Sequence[Sizes | None],
+    pixel_sizes: Sequence[float | None],
+    recipe: Recipe | None = None,
+    method: Method = "gradcam",
+    target: str | None = None,
+    seed: int = 0,
+    at_most: int = 100,
+) -> Steps[ExplanationCheck]:
+    """Check heat maps on samples of one image or several; see `check_explanation`.
+
+    Parameters
+    ----------
+    images : sequence of PlaneImage
+    classifier : Classifier
+    centres : sequence of (N, D) array or None
+        For each image the positions of its samples, as for `classify`.
+    crop_sizes, pixel_sizes : sequence
+        For each image, as for `classify`.
+    recipe : Recipe, optional
+        Instead of the classifier's own.
+    method, target, seed
+        As for `check_explanation`.
+    at_most : int
+        Of more samples, so many are drawn.
+    """
+    from .explain.trust import check_scaled_iter
+
+    check_target(classifier, target)
+    read_method(method)
+    recipe = classifier.recipe if recipe is None else recipe
+    taken = []
+    for source, where, size, pixel_size in zip(images, centres, crop_sizes, pixel_sizes, strict=True):
+        if source.samples != classifier.samples:
+            want, got = ("RGB", "gray") if classifier.samples == 3 else ("gray", "RGB")
+            raise ValueError(f"This classifier was trained on {want} images, and this image is {got}.")
+        if where is None:
+            taken.append(Samples.planes(source))
+        else:
+            taken.append(Samples.around(source, where, _crop_sizes(classifier, size, pixel_size)))
+    ends = np.cumsum([len(samples) for samples in taken])
+    drawn = np.random.default_rng(seed).permutation(ends[-1])[:at_most]
+    scaled: list[FloatArray] = []
+    for k, (samples, end) in enumerate(zip(taken, ends.tolist(), strict=True)):
+        here = np.sort(drawn[(drawn >= end - len(samples)) & (drawn < end)]) - (end - len(samples))
+        if len(here) == 0:
+            continue
+        sizes = None if samples.sizes is None else samples.sizes[here]
+        some = Samples(samples.source, samples.positions[here], sizes)
+        scale = scale_of(classifier, samples.source)
+        work = classify_samples_iter(some, classifier, recipe, scale, keep=True)
+        _, _, kept = yield from within(work, 0.2 * k / len(taken), 0.2 * (k + 1) / len(taken))
+        scaled += kept
+    return (yield from within(check_scaled_iter(classifier, scaled, method, target, seed), 0.2, 1.0))
+
+
+def _crop_sizes(classifier: Classifier, size: Sizes | None, pixel_size: float | None) -> Sizes:
+    """Return the side of crops: as given, or else the field of the training crops where it is known in µm."""
+    if size is not None:
+        return size
+    field = field_of(classifier.training, classifier.crop_size)
+    return field.pixels(pixel_size) if field.unit == "µm" and pixel_size else classifier.crop_size
 
 
 def _paste(canvas: npt.NDArray[Any], patch: npt.NDArray[Any], top: int, left: int, combine: Any = None) -> None:

@@ -6,25 +6,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.types import FileDialogMode
-from magicgui.widgets import ComboBox, FileEdit, FloatSpinBox, LineEdit, PushButton, SpinBox
+from magicgui.widgets import ComboBox, FloatSpinBox, PushButton, SpinBox
 
 from ..core.progress import Progress, Steps, within
 from ..core.recipe import Recipe
 from ..core.steps import get_step
-from .dock import Dock, layer_box
-from .layers import positions_in, take
+from .class_layers import add_class_map, recolour, table_of
+from .dock import Dock
+from .labelled import LabelledFields
 from .parameters import StepFields
 from .session import session
-from .targets import ClassifierFields, TargetFields, classify_code, show_classes
+from .tables import ColourButtons
+from .targets import ClassifierFields, Target, TargetFields, add_classes, classify_code, summary
+from .workers import USER_ERRORS
 
 if TYPE_CHECKING:
     import napari
 
-    from ..core.classify.datasets import Crops
+    from ..core.classify.bundle import Classifier
 
 APPLY, TRAIN = "Apply a classifier", "Train a classifier"
-FILES, POINTS = "files", "points"
 
 
 class ClassifyDock(Dock):
@@ -37,32 +38,14 @@ class ClassifyDock(Dock):
         self.add(self.task)
         # apply
         self.classifier = ClassifierFields(self.form)
-        self.target = TargetFields(napari_viewer, self.form)
+        self.target = TargetFields(napari_viewer, self.form, tiles=True)
         self.save_button = PushButton(text="Save this classifier…", name="save_classifier")
+        self.colours = ColourButtons(session.set_colour)
+        self.add(self.colours)
+        self.table_button = PushButton(text="Save table…", name="save_table")
+        self.table_button.tooltip = "Write the features of the selected layer of classes, or of the last run, as CSV."
         # train
-        self.samples = ComboBox(
-            name="samples", label="Samples", choices=[("a folder or table of crops", FILES), ("a Points layer", POINTS)]
-        )
-        self.folder = FileEdit(
-            name="folder", label="Folder or CSV", mode=FileDialogMode.EXISTING_FILE, filter="Tables (*.csv *.tsv)"
-        )
-        self.folder.tooltip = "A CSV with the columns path and class; or type a folder with a subfolder for each class."
-        self.group = LineEdit(name="group", label="Group column")
-        self.group.tooltip = "Column with the patient, slide or field: a group is never in training and test at once."
-        self.train_image = layer_box("Image", "Image", "train_image")
-        self.train_points = layer_box("Points", "Points", "train_points")
-        self.class_column = LineEdit(name="class_column", label="Class feature", value="class")
-        self.class_column.tooltip = "The points' feature that holds the class; one named group holds the group."
-        self.train_crop = SpinBox(name="train_crop", label="Crop size (px)", min=4, max=4096, value=32)
-        self.add(
-            self.samples,
-            self.folder,
-            self.group,
-            self.train_image,
-            self.train_points,
-            self.class_column,
-            self.train_crop,
-        )
+        self.labelled = LabelledFields(napari_viewer, self.form)
         self.denoiser = StepFields(self.form, "denoise", "Denoise first", default="none")
         self.mask = StepFields(self.form, "mask", "Mask first", nothing="None")
         self.method = StepFields(self.form, "classifier", "Classifier")
@@ -71,32 +54,45 @@ class ClassifyDock(Dock):
         )
         self.seed = SpinBox(name="seed", label="Seed", min=0, max=2**31 - 1, value=0)
         self.add(self.test_fraction, self.seed)
-        self.insert(self.index(self.copy_button), self.save_button)
+        for button in (self.table_button, self.save_button):
+            self.insert(self.index(self.copy_button), button)
+        self._last: Any = None
         self.task.changed.connect(self._on_task)
-        self.samples.changed.connect(self._on_task)
         self.save_button.clicked.connect(self._on_save)
+        self.table_button.clicked.connect(self._on_save_table)
+        self.labelled.keep_button.clicked.connect(self._on_keep)
+        self.classifier.choice.changed.connect(self._on_classifier)
+        session.recoloured.connect(self._on_recoloured)
+        self.colours.native.destroyed.connect(self._forget)
         self._on_task()
+        self._on_classifier()
         self.finish()
 
     def _on_task(self) -> None:
         training = self.task.value == TRAIN
-        files = self.samples.value == FILES
-        self._show(not training, self.classifier.row, self.target.image, self.target.where, self.save_button)
-        self._show(training, self.samples, self.test_fraction, self.seed)
-        self._show(training and files, self.folder, self.group)
-        self._show(training and not files, self.train_image, self.train_points, self.class_column, self.train_crop)
-        for fields in (self.denoiser, self.mask, self.method):
+        applying = (self.classifier.row, self.target.image, self.target.where, self.colours)
+        for widget in (*applying, self.save_button, self.table_button):
+            widget.visible = not training
+        self.test_fraction.visible = self.seed.visible = training
+        for fields in (self.labelled, self.denoiser, self.mask, self.method):
             fields.visible = training
         if training:
-            self._show(False, self.target.points, self.target.objects, self.target.crop_size)
+            self.target.hide()
         else:
             self.target._on_change()
         self.run_button.text = "Train" if training else "Classify"
 
-    @staticmethod
-    def _show(visible: bool, *widgets: Any) -> None:
-        for widget in widgets:
-            widget.visible = visible
+    # --- colours --------------------------------------------------------------------------------------------------
+
+    def _on_classifier(self) -> None:
+        self.colours.show_classes(session.colours(session.classes(self.classifier.name)))
+
+    def _on_recoloured(self, name: str, colour: str) -> None:
+        recolour(self.viewer, name, colour)
+        self._on_classifier()
+
+    def _forget(self) -> None:
+        session.recoloured.disconnect(self._on_recoloured, missing_ok=True)
 
     def start(self) -> None:
         """Train or apply, as chosen."""
@@ -112,16 +108,76 @@ class ClassifyDock(Dock):
 
         classifier, target = self.classifier.read(), self.target.read()
         code = classify_code(target, self.classifier.name, None, {}, None)
+        note = target.note_for(classifier)
+        if target.tiles:
+            self._map_tiles(classifier, target, code, note)
+            return
         work = classify_iter(
-            target.source.image, classifier, centres=target.centres, ids=target.ids, crop_size=target.crop_size
+            target.source.image,
+            classifier,
+            centres=target.centres,
+            ids=target.ids,
+            groups=target.groups,
+            crop_size=target.size_for(classifier),
         )
 
         def done(result: Any) -> None:
             record = {**result.record, "source": target.source.name, "python": code}
-            self.say(show_classes(self.viewer, target, result, classifier.classes, record))
+            self._last, more = add_classes(self.viewer, target, result, classifier.classes, record)
+            self.say(summary(result, "\n".join(text for text in (note, more) if text)))
 
         self.code = code
         self.launch(work, done)
+
+    def _map_tiles(self, classifier: Classifier, target: Target, code: str, note: str) -> None:
+        from ..core.class_maps import class_map
+
+        size = target.size_for(classifier)
+        tile = None if size is None else int(np.median(size))
+        found = class_map(target.source.image, classifier, tile=tile, stride=target.stride)
+
+        def done(_: Any) -> None:
+            record = {**found.record, "source": target.source.name, "python": code}
+            labels, _ = add_class_map(self.viewer, target.source, found, record)
+            shown = np.asarray(labels.data[target.plane])
+            parts = [f"{name}: {(shown == k + 1).mean():.1%}" for k, name in enumerate(found.classes)]
+            more = "" if not target.plane else "Other planes are computed when you look at them."
+            text = f"{shown.size} tiles of {found.tile} px. " + ", ".join(parts)
+            self.say("\n".join(line for line in (text, more, note) if line))
+
+        self.code = code
+        self.launch(found.compute_iter(target.plane), done)
+
+    def save_table(self, path: Path) -> None:
+        """Write the table of the selected layer of classes, or of the last run.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        from ..core.files import write_whole
+
+        active = self.viewer.layers.selection.active
+        try:
+            table = table_of(active)
+        except ValueError:
+            if self._last is None or self._last not in self.viewer.layers:
+                raise
+            table = table_of(self._last)
+        write_whole(path, lambda temporary: table.to_csv(temporary, index=False))
+        self.say(f"Saved {len(table)} rows in {path}.")
+
+    def _on_save_table(self) -> None:
+        from napari.utils.notifications import show_error
+        from qtpy.QtWidgets import QFileDialog
+
+        path, _ = QFileDialog.getSaveFileName(self.native, "Save the table", "classes.csv", "Tables (*.csv)")
+        if path:
+            try:
+                self.save_table(Path(path if path.endswith(".csv") else f"{path}.csv"))
+            except (ValueError, OSError) as error:
+                show_error(str(error))
 
     def _on_save(self) -> None:
         from napari.utils.notifications import show_error, show_info
@@ -136,6 +192,7 @@ class ClassifyDock(Dock):
                 target = Path(path if path.endswith(".ndc") else f"{path}.ndc")
                 if str(target) != path and target.exists():
                     raise ValueError(f"{target} exists already: choose another name.")
+                classifier.training["colours"] = session.colours(classifier.classes)
                 classifier.save(target)
                 session.saved(self.classifier.name, target)
                 show_info(f"Saved {target}.")
@@ -148,57 +205,31 @@ class ClassifyDock(Dock):
         recipe = Recipe([step for step in (self.denoiser.step, self.mask.step) if step and step[0] != "none"])
         method, parameters = self.method.step or ("cnn", {})
         get_step(method, "classifier").validate(parameters)
-        load = self._load_files() if self.samples.value == FILES else self._load_points()
+        load = self.labelled.load()
         work = _train_iter(load, method, parameters, recipe, self.test_fraction.value, self.seed.value)
         name = " + ".join([*(s.id for s in recipe.steps), method])
 
         def done(result: Any) -> None:
-            classifier, evaluation = result
+            classifier, evaluation, note = result
             self.task.value = APPLY
             kept = session.add(name, classifier)
             self.say(
                 f"Trained {kept}. On {evaluation.n} samples held out: macro-F1 {evaluation.macro_f1:.3f}, "
                 f"balanced accuracy {evaluation.balanced_accuracy:.3f}."
                 + ("" if classifier.training["groups"] else " No groups were given, which flatters.")
+                + (f" {note}" if note else "")
             )
 
         self.code = ""
         self.launch(work, done)
 
-    def _load_files(self) -> Any:
-        from ..core.classify.datasets import load_crops
+    def _on_keep(self) -> None:
+        from napari.utils.notifications import show_error
 
-        path, group = Path(str(self.folder.value)), self.group.value.strip() or None
-        if str(path) in ("", "."):
-            raise ValueError("Choose a CSV, or type the folder with a subfolder for each class.")
-        return lambda: load_crops(path, group)
-
-    def _load_points(self) -> Any:
-        from ..core.classify.datasets import Crops
-        from ..core.classify.sampling import crop_around
-
-        image, points = self.train_image.value, self.train_points.value
-        if image is None or points is None:
-            raise ValueError("Training on points needs an image and a Points layer with a class for each point.")
-        column, size = self.class_column.value, self.train_crop.value
-        features = points.features.copy()
-        if column not in features.columns:
-            has = ", ".join(map(str, features.columns)) or "none"
-            raise ValueError(f"The points have no feature {column!r}; they have: {has}.")
-        for name in (column, *(["group"] if "group" in features.columns else [])):
-            empty = features[name].isna() | (features[name].astype(str).str.strip() == "")
-            if empty.any():
-                raise ValueError(f"{int(empty.sum())} points have no {name}: give them one in the points' features.")
-        source = take(image)
-        centres = positions_in(image, points, points.data, self.viewer)
-        labels = features[column].astype(str).to_numpy(dtype=np.str_)
-        groups = features["group"].astype(str).to_numpy(dtype=np.str_) if "group" in features.columns else None
-
-        def load() -> Crops:
-            crops = crop_around(source.image, centres, size)
-            return Crops(crops, labels, groups, [f"point {i}" for i in range(len(crops))])
-
-        return load
+        try:
+            self.say(self.labelled.keep())
+        except USER_ERRORS as error:
+            show_error(str(error))
 
 
 def _train_iter(
@@ -208,10 +239,10 @@ def _train_iter(
     from ..core.classify.training import train_classifier_iter
 
     yield Progress(0.0, "reading samples")
-    crops = load()
+    crops, note = load()
     train, test = crops.split(fraction, seed)
     classifier = yield from within(train_classifier_iter(train, method, recipe, seed, **parameters), 0.05, 0.95)
     yield Progress(0.95, "testing")
     evaluation = classifier.evaluate(test)
     classifier.training["evaluation"] = evaluation.to_dict()
-    return classifier, evaluation
+    return classifier, evaluation, note

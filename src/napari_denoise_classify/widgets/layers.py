@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..core.figures import CONTOUR_COLOUR, HEAT_COLORMAP, class_colours
+from ..core.classify.fields import micrometres
+from ..core.figures import CONTOUR_COLOUR, HEAT_COLORMAP
 from ..core.images import PlaneImage
 
 if TYPE_CHECKING:
     import napari
-    from napari.layers import Image, Labels, Layer, Points
+    from napari.layers import Image, Labels, Layer
 
 METADATA_KEY = "napari_denoise_classify"
 _AXIS_WORDS = {"t": "T", "time": "T", "c": "C", "channel": "C", "ch": "C", "z": "Z"}
@@ -108,17 +109,94 @@ def positions_in(
     return world @ a.T + b
 
 
+def size_factor(image: Image, other: Layer) -> float:
+    """Return how many pixels of an image one pixel of another layer is long, over Y and X."""
+    a, _ = affine_map(other)
+    b, _ = affine_map(image, inverse=True)
+    linear = b[-2:, -2:] @ a[-2:, -2:]
+    return float(np.sqrt(abs(np.linalg.det(linear))))
+
+
+def pixel_size_of(layer: Layer) -> float | None:
+    """Return the micrometres per pixel along X; None where the layer's unit is no length, or just pixels."""
+    unit = str(layer.units[-1])
+    scale = abs(float(layer.scale[-1]) * float(np.linalg.norm(layer.affine.linear_matrix[-2:, -1])))
+    return micrometres(scale, unit)
+
+
+def whole_data(layer: Layer) -> Any:
+    """Return a layer's pixels, of a multiscale one the full resolution."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def same_place(one: Layer, other: Layer) -> bool:
+    """Say whether the pixels of two layers are the same places."""
+    if whole_data(one).shape != whole_data(other).shape:
+        return False
+    (a, b), (c, d) = affine_map(one), affine_map(other)
+    return bool(np.allclose(a, c) and np.allclose(b, d))
+
+
+def painted_in(objects: Labels, painted: Labels, viewer: napari.Viewer) -> npt.NDArray[Any]:
+    """Return what is painted in one Labels layer, in the pixels of another."""
+    data = np.asarray(whole_data(painted))
+    if same_place(objects, painted):
+        return data
+    shape = whole_data(objects).shape
+    where = np.argwhere(data > 0)
+    rounded = np.rint(positions_in(objects, painted, where, viewer)).astype(int)
+    inside = ((rounded >= 0) & (rounded < shape)).all(axis=1)
+    out = np.zeros(shape, data.dtype)
+    out[tuple(rounded[inside].T)] = data[tuple(where[inside].T)]
+    return out
+
+
+def column_of(features: Any, column: str, what: str) -> Any:
+    """Return a column of a layer's features.
+
+    Raises
+    ------
+    ValueError
+        Naming the columns that exist.
+    """
+    if column not in features.columns:
+        has = ", ".join(map(str, features.columns)) or "none"
+        raise ValueError(f"The {what} have no feature {column!r}; they have: {has}.")
+    return features[column]
+
+
+def filled_column(features: Any, column: str, what: str) -> Any:
+    """Return a column of a layer's features as text, (N,); every cell must be filled.
+
+    Raises
+    ------
+    ValueError
+        If it is missing, or some are empty.
+    """
+    values = column_of(features, column, what)
+    empty = values.isna() | (values.astype(str).str.strip() == "")
+    if empty.any():
+        raise ValueError(f"{int(empty.sum())} {what} have no {column}: give them one in the {what}' features.")
+    return values.astype(str).to_numpy(dtype=np.str_)
+
+
+def object_numbers(layer: Labels) -> npt.NDArray[Any]:
+    """Return the number of the object that each row of a Labels layer's features is about, as napari reads them."""
+    features = layer.features
+    return features["index"].to_numpy() if "index" in features.columns else np.arange(len(features))
+
+
 def add_image_like(viewer: napari.Viewer, source: Source, data: Any, name: str, record: dict[str, Any]) -> Image:
     """Add an image that looks like its source and lies where it lies; it may have been enlarged."""
     factor = data.shape[-3 if source.image.rgb else -2] // source.image.plane_shape[0]
-    transform = _refined(source.transform, factor) if factor > 1 else source.transform
+    transform = refined(source.transform, factor) if factor > 1 else source.transform
     return viewer.add_image(
         data, name=f"{source.name} {name}", metadata={METADATA_KEY: record}, **transform, **source.look
     )
 
 
-def _refined(transform: dict[str, Any], factor: int) -> dict[str, Any]:
-    """Return where a layer lies whose pixels were each divided into ``factor`` × ``factor``."""
+def refined(transform: dict[str, Any], factor: float) -> dict[str, Any]:
+    """Return where a layer lies whose pixels were each divided into ``factor`` × ``factor``; below 1, put together."""
     from napari.utils.transforms import Affine
 
     keys = ("scale", "translate", "rotate", "shear")
@@ -156,11 +234,12 @@ def _heat_colormap() -> Any:
 
 
 def add_contours(viewer: napari.Viewer, source: Source, result: Any, name: str, record: dict[str, Any]) -> Any:
-    """Add critical areas as closed outlines, with class and probability of their sample in ``features``."""
+    """Add critical areas as closed outlines; ``features`` hold class, probability and reasons of their sample."""
     import pandas as pd
 
     rows = [row for row, _ in result.contours]
-    features = result.table.iloc[rows][["class", "probability", "explained"]].reset_index(drop=True)
+    reasons = list(result.table.columns)[result.table.columns.get_loc("explained") :]
+    features = result.table.iloc[rows][["class", "probability", *reasons]].reset_index(drop=True)
     features.insert(0, "sample", rows)
     ndim = len(source.image.lead_shape) + 2
     return viewer.add_shapes(
@@ -182,57 +261,6 @@ def _outline_width(result: Any) -> float:
         result.image.shape[-3:-1] if result.image.shape[-1] in (3, 4) else result.image.shape[-2:]
     )
     return float(np.clip(side / 100, 1, 8))
-
-
-def add_points(
-    viewer: napari.Viewer, source: Source, table: Any, classes: tuple[str, ...], size: float, record: dict[str, Any]
-) -> Points:
-    """Add a point for each sample, coloured by class, with all its figures in ``features``."""
-    n = len(source.image.lead_shape) + 2
-    colours = class_colours(classes)
-    return viewer.add_points(
-        table.iloc[:, :n].to_numpy(),
-        features=table.iloc[:, n:].reset_index(drop=True),
-        face_color=[colours[name] for name in table["class"]],
-        border_color="white",
-        border_width=0.08,
-        size=size,
-        text={"string": "{class} {probability:.2f}", "size": 9, "color": "white", "anchor": "upper_left"}
-        if len(table) <= 20
-        else None,
-        name=f"{source.name} classes",
-        metadata={METADATA_KEY: {**record, "colours": colours}},
-        **source.transform,
-    )
-
-
-def add_objects(
-    viewer: napari.Viewer,
-    labels: Labels,
-    ids: npt.NDArray[Any],
-    table: Any,
-    classes: tuple[str, ...],
-    record: dict[str, Any],
-) -> Labels:
-    """Add a copy of a label image coloured by class, with all figures of each object in ``features``."""
-    from napari.utils import DirectLabelColormap
-
-    colours = class_colours(classes)
-    colour_of: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    colour_of |= {int(i): colours[name] for i, name in zip(ids, table["class"], strict=True)}
-    n = list(table.columns).index("class")
-    features = table.iloc[:, n:].reset_index(drop=True)
-    features.insert(0, "index", ids)
-    data = labels.data[0] if labels.multiscale else labels.data
-    return viewer.add_labels(
-        np.array(data),
-        features=features,
-        colormap=DirectLabelColormap(color_dict=colour_of),
-        opacity=0.6,
-        name=f"{labels.name} classes",
-        metadata={METADATA_KEY: {**record, "colours": colours}},
-        **transform_of(labels),
-    )
 
 
 def code_of(layer: Layer | None) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
+
+from ..core.figures import class_colours
 
 if TYPE_CHECKING:
     from ..core.classify.bundle import Classifier
@@ -18,8 +21,10 @@ class Session:
     """The classifiers by name; a signal tells when there are more."""
 
     changed = Signal(str)
+    recoloured = Signal(str, str)
 
     def __init__(self) -> None:
+        self._colours: dict[str, str] = {}
         self._classifiers: dict[str, Classifier] = {}
         self._paths: dict[str, Path] = {}
 
@@ -33,6 +38,7 @@ class Session:
         while unique in self._classifiers:
             unique, k = f"{name} [{k}]", k + 1
         self._classifiers[unique] = classifier
+        self._adopt(classifier)
         if path is not None:
             self._paths[unique] = path
         self.changed.emit(unique)
@@ -44,7 +50,29 @@ class Session:
             from ..core.classify.storage import example_classifier, load_classifier
 
             self._classifiers[name] = load_classifier(example_classifier())
-        return self._classifiers[name]
+        classifier = self._classifiers[name]
+        if any(c in self._colours for c in classifier.classes):
+            classifier.training["colours"] = self.colours(classifier.classes)
+        return classifier
+
+    # --- colours --------------------------------------------------------------------------------------------------
+
+    def colours(self, classes: Sequence[str]) -> dict[str, str]:
+        """Return the colour ``#rrggbb`` of each class: the chosen one, or else one of the palette."""
+        return class_colours(classes, self._colours)
+
+    def set_colour(self, name: str, colour: str) -> None:
+        """Choose the colour of a class, in all layers and classifiers of this session."""
+        if self._colours.get(name) != colour:
+            self._colours[name] = colour
+            self.recoloured.emit(name, colour)
+
+    def _adopt(self, classifier: Classifier) -> None:
+        """Take over the colours that a classifier was saved with."""
+        chosen = classifier.training.get("colours")
+        if chosen:
+            for name, colour in class_colours(classifier.classes, chosen).items():
+                self.set_colour(name, colour)
 
     def classes(self, name: str) -> tuple[str, ...]:
         """Return the classes of a classifier, without reading the example just for that."""

@@ -9,21 +9,26 @@ import numpy as np
 import numpy.typing as npt
 from magicgui.widgets import ComboBox, Container, FloatSpinBox, PushButton
 
+from ..core.classify.fields import CropField, Sizes, field_of
+from ..core.classify.objects import measure_objects
+from .class_layers import LARGEST_COLOURED, add_objects, add_points
+from .crop_size import CropSize
 from .dock import layer_box, narrow
-from .layers import Source, add_objects, add_points, positions_in, take
+from .layers import Source, object_numbers, pixel_size_of, positions_in, size_factor, take, whole_data
 from .session import session
 
 if TYPE_CHECKING:
     import napari
-    from napari.layers import Labels
+    from napari.layers import Image, Labels, Layer
 
     from ..core.classify.bundle import Classifier
     from ..core.workflow import Classified
 
-WHOLE, POINTS, OBJECTS = "whole", "points", "objects"
+WHOLE, POINTS, OBJECTS, TILES = "whole", "points", "objects", "tiles"
+_MOST_WRITTEN = 2000  # more positions than that are not written into the Python that is copied
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Target:
     """What a run classifies.
 
@@ -31,53 +36,107 @@ class Target:
     ----------
     source : Source
     centres : (N, D) array or None
-        In pixels of the image; None for whole planes.
-    crop_size : int or None
+        In pixels of the image; None for whole planes and tiles.
+    field : CropField or None
+        How much a sample shows; None for as much as in training.
     objects : Labels layer and (N,) ids, or None
+    sides : (N,) array or None
+        The objects' sizes in pixels of the image.
+    groups : (N,) array of str or None
+    pixel_size : float or None
+        Micrometres per pixel of the image, where it is known.
+    tiles : bool
+        Whether tiles of the whole image are classified.
+    stride : int or None
+        Of the tiles, in pixels; None for their side.
+    plane : tuple of int
+        The plane that the viewer shows.
     """
 
     source: Source
-    centres: npt.NDArray[np.float64] | None
-    crop_size: int | None
-    objects: tuple[Labels, npt.NDArray[Any]] | None
+    centres: npt.NDArray[np.float64] | None = None
+    field: CropField | None = None
+    objects: tuple[Labels, npt.NDArray[Any]] | None = None
+    sides: npt.NDArray[np.float64] | None = None
+    groups: npt.NDArray[np.str_] | None = None
+    pixel_size: float | None = None
+    tiles: bool = False
+    stride: int | None = None
+    plane: tuple[int, ...] = ()
 
     @property
     def ids(self) -> npt.NDArray[Any] | None:
         """The numbers of the objects, if they are objects."""
         return None if self.objects is None else self.objects[1]
 
+    def size_for(self, classifier: Classifier) -> Sizes | None:
+        """Return the side of crops or tiles in pixels, one or (N,); None for that of the training crops."""
+        if self.centres is None and not self.tiles:
+            return None
+        field = self.field
+        if field is None:
+            field = field_of(classifier.training, classifier.crop_size)
+            unknown = {"px": True, "µm": self.pixel_size is None, "object": self.sides is None}[field.unit]
+            if unknown:
+                return None
+        return field.pixels(self.pixel_size, self.sides)
+
+    def note_for(self, classifier: Classifier) -> str:
+        """Say that crops show another field than in training; empty where they do not."""
+        if (self.centres is None and not self.tiles) or self.field is not None:
+            return ""
+        return field_of(classifier.training, classifier.crop_size).note(self.pixel_size)
+
 
 class TargetFields:
-    """Rows that choose an image and what of it is a sample."""
+    """Rows that choose an image and what of it is a sample.
 
-    def __init__(self, viewer: napari.Viewer, form: Any) -> None:
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    form : Form
+    tiles : bool
+        Whether tiles of the image are offered.
+    """
+
+    def __init__(self, viewer: napari.Viewer, form: Any, tiles: bool = False) -> None:
         self._viewer = viewer
         self.image = layer_box("Image", "Image", "image")
+        choices = [
+            ("the whole image", WHOLE),
+            ("crops around points", POINTS),
+            ("objects of a label image", OBJECTS),
+        ]
         self.where = ComboBox(
-            name="where",
-            label="Classify",
-            choices=[
-                ("the whole image", WHOLE),
-                ("crops around points", POINTS),
-                ("objects of a label image", OBJECTS),
-            ],
+            name="where", label="Classify", choices=choices + ([("tiles of the image", TILES)] if tiles else [])
         )
         self.points = layer_box("Points", "Points", "points")
         self.objects = layer_box("Label image", "Labels", "objects")
+        self.crop_size = CropSize("crop_size", trained=True)
         # magicgui's box for whole numbers cannot show a word for its lowest setting
-        self.crop_size = FloatSpinBox(name="crop_size", label="Crop size (px)", min=0, max=4096, step=2, value=0)
-        self.crop_size.native.setDecimals(0)
-        self.crop_size.native.setSpecialValueText("as in training")
-        self.crop_size.tooltip = "Side of the square that is cut around each position."
-        for widget in (self.image, self.where, self.points, self.objects, self.crop_size):
+        self.stride = FloatSpinBox(name="stride", label="Tiles every (px)", min=0, max=100_000, step=8, value=0)
+        self.stride.native.setDecimals(0)
+        self.stride.native.setSpecialValueText("side by side")
+        self.stride.tooltip = "Distance of the tiles: less than their side gives a finer map of overlapping tiles."
+        for widget in (self.image, self.where, self.points, self.objects, self.crop_size, self.stride):
             form.append(widget)
         self.where.changed.connect(self._on_change)
         self._on_change()
 
     def _on_change(self) -> None:
-        self.points.visible = self.where.value == POINTS
-        self.objects.visible = self.where.value == OBJECTS
-        self.crop_size.visible = self.where.value != WHOLE
+        where = self.where.value
+        self.points.visible = where == POINTS
+        self.objects.visible = where == OBJECTS
+        self.stride.visible = where == TILES
+        self.crop_size.visible = where != WHOLE
+        self.crop_size.offer(objects=where == OBJECTS)
+        if where != WHOLE:
+            self.crop_size.label = "Tile size" if where == TILES else "Crop size"
+
+    def hide(self) -> None:
+        """Hide all rows but the image's and the choice."""
+        for widget in (self.points, self.objects, self.crop_size, self.stride):
+            widget.visible = False
 
     def read(self) -> Target:
         """Read the rows.
@@ -90,22 +149,57 @@ class TargetFields:
         image = self.image.value
         if image is None:
             raise ValueError("There is no image: open one, or take one from File ▸ Open Sample.")
-        source = take(image)
+        source, pixel_size = take(image), pixel_size_of(image)
         if self.where.value == WHOLE:
-            return Target(source, None, None, None)
-        size = int(self.crop_size.value) or None
+            return Target(source, pixel_size=pixel_size)
+        field = self.crop_size.field(pixel_size)
+        if self.where.value == TILES:
+            return Target(
+                source,
+                field=field,
+                pixel_size=pixel_size,
+                tiles=True,
+                stride=int(self.stride.value) or None,
+                plane=shown_plane(source, image, self._viewer),
+            )
         if self.where.value == POINTS:
             layer = self.points.value
             if layer is None or len(layer.data) == 0:
                 raise ValueError("There are no points: add a Points layer and click on the cells.")
-            return Target(source, positions_in(image, layer, layer.data, self._viewer), size, None)
-        from ..core.classify.sampling import object_centres
-
+            centres = positions_in(image, layer, layer.data, self._viewer)
+            groups = layer.features["group"].to_numpy(str) if "group" in layer.features.columns else None
+            return Target(source, centres, field, groups=groups, pixel_size=pixel_size)
         layer = self.objects.value
         if layer is None:
             raise ValueError("There is no label image: add a Labels layer whose objects are the cells.")
-        ids, centres = object_centres(layer.data[0] if layer.multiscale else layer.data)
-        return Target(source, positions_in(image, layer, centres, self._viewer), size, (layer, ids))
+        found = measure_objects(whole_data(layer))
+        return Target(
+            source,
+            positions_in(image, layer, found.centres, self._viewer),
+            field,
+            objects=(layer, found.ids),
+            sides=found.sides * size_factor(image, layer),
+            groups=_groups_of(layer, found.ids),
+            pixel_size=pixel_size,
+        )
+
+
+def _groups_of(layer: Labels, ids: npt.NDArray[Any]) -> npt.NDArray[np.str_] | None:
+    """Return the group of each object, where the layer's features tell it."""
+    if "group" not in layer.features.columns:
+        return None
+    known = dict(zip(object_numbers(layer).tolist(), layer.features["group"].astype(str), strict=True))
+    return np.array([known.get(i, "") for i in ids.tolist()], dtype=np.str_)
+
+
+def shown_plane(source: Source, layer: Image, viewer: napari.Viewer) -> tuple[int, ...]:
+    """Return the leading index of the plane that the viewer shows of an image."""
+    n = len(source.image.lead_shape)
+    point = np.zeros(layer.ndim)
+    shown = np.asarray(viewer.dims.point, float)[-layer.ndim :]
+    point[-len(shown) :] = shown
+    where = np.rint(np.asarray(layer.world_to_data(point))[:n]).astype(int)
+    return tuple(np.clip(where, 0, np.array(source.image.lead_shape, int) - 1).tolist())
 
 
 class ClassifierFields:
@@ -172,17 +266,29 @@ def show_classes(
     viewer: napari.Viewer, target: Target, result: Classified, classes: tuple[str, ...], record: dict[str, Any]
 ) -> str:
     """Add the layer of classes, and return the outcome in words."""
-    if target.objects is not None:
-        layer, ids = target.objects
-        add_objects(viewer, layer, ids, result.table, classes, record)
-    else:
-        size = max(2.0, 0.2 * result.crop_size) if result.crop_size else 0.05 * min(target.source.image.plane_shape)
-        add_points(viewer, target.source, result.table, classes, size, record)
-    return summary(result)
+    return summary(result, add_classes(viewer, target, result, classes, record)[1])
 
 
-def summary(result: Classified) -> str:
+def add_classes(
+    viewer: napari.Viewer, target: Target, result: Classified, classes: tuple[str, ...], record: dict[str, Any]
+) -> tuple[Layer, str]:
+    """Add the layer of classes; return the one that holds each sample's figures, and a note for people."""
+    size = max(2.0, 0.2 * result.crop_size) if result.crop_size else 0.05 * min(target.source.image.plane_shape)
+    if target.objects is None:
+        return add_points(viewer, target.source, result.table, classes, size, record), ""
+    layer, ids = target.objects
+    objects = add_objects(viewer, layer, ids, result.table, classes, record)
+    if int(ids.max()) <= LARGEST_COLOURED:
+        return objects, ""
+    points = add_points(viewer, target.source, result.table, classes, size, record)
+    points.visible = False
+    return points, "The numbers of the objects are too large for napari's colours: each object's figures are in points."
+
+
+def summary(result: Classified, note: str = "") -> str:
     """Say what was found: the class and all probabilities of one sample, or how many there are of each class."""
+    if note:
+        return f"{summary(result)}\n{note}"
     if len(result.table) == 1:
         row = result.table.iloc[0]
         names = [c for c in result.table.columns if c.startswith("p_")]
@@ -193,23 +299,33 @@ def summary(result: Classified) -> str:
 
 
 def classify_code(
-    target: Target, classifier_name: str, explain: str | None, options: dict[str, Any], record_recipe: Any
+    target: Target, classifier_name: str, explain: Any, options: dict[str, Any], record_recipe: Any
 ) -> str:
     """Return Python that classifies the same samples again, to the same numbers."""
     lines = ["import napari_denoise_classify as ndc", ""]
     lines.append(f"image = {target.source.code}  # in napari's console; elsewhere, load the image here")
     lines.append(session.code(classifier_name))
     arguments = [f"axes={target.source.image.axes!r}"]
+    size = target.size_for(session.get(classifier_name))
     if target.centres is not None:
-        lines.append(f"centres = {target.centres.tolist()!r}")
         arguments.append("centres=centres")
-        if target.crop_size:
-            arguments.append(f"crop_size={target.crop_size}")
+        many = len(target.centres) > _MOST_WRITTEN
+        columns = [*target.source.image.lead_names, "y", "x"]
+        if many:
+            lines.append("table = __import__('pandas').read_csv('classes.csv')  # that the button Save table… wrote")
+        lines.append(f"centres = {f'table[{columns!r}].to_numpy()' if many else repr(target.centres.tolist())}")
+        if size is not None and not (many and np.ndim(size)):
+            arguments.append(f"crop_size={np.asarray(size).tolist()}")
     if record_recipe is not None:
         lines.append(f"recipe = {_recipe_expression(record_recipe)}")
         arguments.append("recipe=recipe")
     if explain:
         arguments += [f"explain={explain!r}", *(f"{key}={value!r}" for key, value in options.items())]
+    if target.tiles:
+        arguments += [] if size is None else [f"tile={size}"]
+        arguments += [] if target.stride is None else [f"stride={target.stride}"]
+        lines += [f"result = ndc.class_map(image, clf, {', '.join(arguments)})", "result.labels"]
+        return "\n".join(lines)
     lines.append(f"result = ndc.classify(image, clf, {', '.join(arguments)})")
     lines.append("result.table")
     return "\n".join(lines)

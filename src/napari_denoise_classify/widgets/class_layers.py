@@ -1,0 +1,177 @@
+"""Layers of classes: points, objects and maps, their colours and their tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .layers import METADATA_KEY, Source, refined, transform_of, whole_data
+from .session import session
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Image, Labels, Layer, Points
+
+    from ..core.class_maps import ClassMap
+
+LARGEST_COLOURED = 2**16
+"""napari gives no colours of their own to larger label numbers, unless numba is installed."""
+
+
+def add_points(
+    viewer: napari.Viewer, source: Source, table: Any, classes: tuple[str, ...], size: float, record: dict[str, Any]
+) -> Points:
+    """Add a point for each sample, coloured by class, with all its figures in ``features``."""
+    n = len(source.image.lead_shape) + 2
+    colours = session.colours(classes)
+    return viewer.add_points(
+        table.iloc[:, :n].to_numpy(),
+        features=table.iloc[:, n:].reset_index(drop=True),
+        face_color=_rgba(colours, table["class"]),
+        border_color="white",
+        border_width=0.08,
+        size=size,
+        text={"string": "{class} {probability:.2f}", "size": 9, "color": "white", "anchor": "upper_left"}
+        if len(table) <= 20
+        else None,
+        name=f"{source.name} classes",
+        metadata={METADATA_KEY: {**record, "colours": colours, "positions": list(table.columns[:n])}},
+        **source.transform,
+    )
+
+
+def _rgba(colours: dict[str, str], names: Any) -> npt.NDArray[np.float32]:
+    """Return the colour of each class name, (N, 4): napari takes long to read many names of colours."""
+    from napari.utils.colormaps.standardize_color import transform_color
+
+    listed, inverse = np.unique(np.asarray(names, dtype=np.str_), return_inverse=True)
+    found: npt.NDArray[np.float32] = transform_color([colours[name] for name in listed.tolist()])[inverse.ravel()]
+    return found
+
+
+def add_objects(
+    viewer: napari.Viewer,
+    labels: Labels,
+    ids: npt.NDArray[Any],
+    table: Any,
+    classes: tuple[str, ...],
+    record: dict[str, Any],
+) -> Labels:
+    """Add a copy of a label image coloured by class, with all figures of each object in ``features``.
+
+    napari gives colours to label numbers up to 65,536 only: beyond them the copy holds the numbers of the classes
+    instead of the objects', and the figures of the classes.
+    """
+    data = np.array(whole_data(labels))
+    if len(ids) and int(ids.max()) > LARGEST_COLOURED:
+        import pandas as pd
+
+        of_class = np.zeros(len(ids) + 1, np.uint8)
+        of_class[1:] = 1 + np.searchsorted(np.sort(classes), table["class"]).astype(np.uint8)
+        rows = np.searchsorted(ids, data)
+        known = (rows < len(ids)) & (data == ids[np.minimum(rows, len(ids) - 1)])
+        data = of_class[np.where(known, rows + 1, 0)]
+        names = sorted(classes)
+        counts = [int((table["class"] == name).sum()) for name in names]
+        features = pd.DataFrame({"index": range(1, len(names) + 1), "class": names, "objects": counts})
+    else:
+        features = table.reset_index(drop=True)
+        features.insert(0, "index", ids)
+    colours = session.colours(classes)
+    return viewer.add_labels(
+        data,
+        features=features,
+        colormap=_label_colours(colours, features),
+        opacity=0.6,
+        name=f"{labels.name} classes",
+        metadata={METADATA_KEY: {**record, "colours": colours}},
+        **transform_of(labels),
+    )
+
+
+def _label_colours(colours: dict[str, str], features: Any) -> Any:
+    """Return the colormap of label numbers whose classes stand in ``features``."""
+    from napari.utils import DirectLabelColormap
+
+    named: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+    named |= {int(i): colours[name] for i, name in zip(features["index"], features["class"], strict=True)}
+    return DirectLabelColormap(color_dict=named)
+
+
+def add_class_map(
+    viewer: napari.Viewer, source: Source, found: ClassMap, record: dict[str, Any]
+) -> tuple[Labels, list[Image]]:
+    """Add a class map, and hidden under it the probability of each class; they lie over the image."""
+    import pandas as pd
+    from napari.utils import Colormap
+
+    colours = session.colours(found.classes)
+    place = refined(source.transform, 1 / found.stride)
+    metadata = {METADATA_KEY: {**record, "colours": colours}}
+    features = pd.DataFrame({"index": range(1, len(found.classes) + 1), "class": found.classes})
+    images = [
+        viewer.add_image(
+            found.probabilities[k],
+            name=f"{source.name} p {name}",
+            colormap=Colormap([(0, 0, 0), colours[name]], name=f"{name} {colours[name]}"),
+            contrast_limits=(0.0, 1.0),
+            blending="additive",
+            visible=False,
+            metadata={METADATA_KEY: {**record, "colours": {name: colours[name]}, "class": name}},
+            **place,
+        )
+        for k, name in enumerate(found.classes)
+    ]
+    labels = viewer.add_labels(
+        found.labels,
+        features=features,
+        colormap=_label_colours(colours, features),
+        opacity=0.5,
+        name=f"{source.name} class map",
+        metadata=metadata,
+        **place,
+    )
+    return labels, images
+
+
+def recolour(viewer: napari.Viewer, name: str, colour: str) -> None:
+    """Give a class another colour in all layers that show it."""
+    from napari.utils import Colormap
+
+    for layer in viewer.layers:
+        record = layer.metadata.get(METADATA_KEY, {})
+        colours = record.get("colours", {}) if isinstance(record, dict) else {}
+        if name not in colours:
+            continue
+        # A record of its own: several layers may share one.
+        colours = {**colours, name: colour}
+        layer.metadata = {**layer.metadata, METADATA_KEY: {**record, "colours": colours}}
+        kind = type(layer).__name__
+        if kind == "Labels" and "class" in layer.features:
+            layer.colormap = _label_colours(colours, layer.features)
+        elif kind == "Points" and "class" in layer.features:
+            layer.face_color = _rgba(colours, layer.features["class"])
+        elif kind == "Image" and record.get("class") == name:
+            layer.colormap = Colormap([(0, 0, 0), colour], name=f"{name} {colour}")
+
+
+def table_of(layer: Layer | None) -> Any:
+    """Return a layer's positions and features as a table, in the columns that the command line writes.
+
+    Raises
+    ------
+    ValueError
+        If it is no layer of classes.
+    """
+    import pandas as pd
+
+    record = layer.metadata.get(METADATA_KEY, {}) if layer is not None else {}
+    features = getattr(layer, "features", None)
+    if layer is None or features is None or "class" not in features.columns or not record:
+        raise ValueError("Select a layer of classes that this panel made: its table can be saved.")
+    if "positions" not in record:
+        return features.drop(columns="index") if "label" in features.columns else features
+    positions = pd.DataFrame(layer.data, columns=record["positions"])
+    return pd.concat([positions, features.reset_index(drop=True)], axis=1)

@@ -1,0 +1,110 @@
+"""Training on points and objects of images, and class maps, on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+import napari_denoise_classify as ndc
+from napari_denoise_classify.cli import app
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture
+def fields(tmp_path: Path) -> Path:
+    """Write two images of bright and dark squares, their labels, and tables of their classes."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        image = rng.integers(90, 110, (100, 100)).astype(np.uint8)
+        labels = np.zeros((100, 100), np.uint16)
+        rows = []
+        for k in range(25):
+            y, x = 10 + 20 * (k // 5), 10 + 20 * (k % 5)
+            image[y - 4 : y + 5, x - 4 : x + 5] = 20 if k % 2 else 200
+            labels[y - 4 : y + 5, x - 4 : x + 5] = k + 1
+            rows.append({"label": k + 1, "y": y, "x": x, "class": "dark" if k % 2 else "bright"})
+        tifffile.imwrite(tmp_path / f"{name}.tif", image, imagej=True, resolution=(2, 2), metadata={"unit": "um"})
+        tifffile.imwrite(tmp_path / f"{name}_labels.tif", labels)
+        pd.DataFrame(rows).to_csv(tmp_path / f"{name}.csv", index=False)
+    return tmp_path
+
+
+FOREST = ("-m", "random_forest", "--trees", 20)
+
+
+def test_points_of_two_images_are_two_groups(fields: Path) -> None:
+    images = [part for n in "ab" for part in ("--image", fields / f"{n}.tif", "--points", fields / f"{n}.csv")]
+    output = run("train", *images, "--crop-size", 8, "--crop-unit", "um", *FOREST, "-o", fields / "m.ndc")
+    assert "50 images, bright 26, dark 24, 2 groups" in output
+    assert "macro-F1 1.000" in output
+    clf = ndc.load_classifier(fields / "m.ndc")
+    assert clf.crop_size == 16
+    assert clf.training["crop"] == {"size": 8.0, "unit": "µm", "pixel_size": 0.5}
+    # Twice as many pixels for the same micrometres.
+    fine = np.kron(tifffile.imread(fields / "a.tif"), np.ones((2, 2), np.uint8))
+    tifffile.imwrite(fields / "fine.tif", fine, imagej=True, resolution=(4, 4), metadata={"unit": "um"})
+    table = pd.read_csv(fields / "a.csv")
+    table[["y", "x"]] = 2 * table[["y", "x"]] + 0.5
+    table.assign(group="slide 1").to_csv(fields / "fine.csv", index=False)
+    run("classify", fields / "fine.tif", "--model", fields / "m.ndc", "--points", fields / "fine.csv", "-o", fields)
+    found = pd.read_csv(fields / "fine_classes.csv")
+    assert found["class"].tolist() == table["class"].tolist()
+    assert set(found["group"]) == {"slide 1"}
+
+
+def test_objects_and_their_table(fields: Path) -> None:
+    objects = ("--image", fields / "a.tif", "--labels", fields / "a_labels.tif", "--classes", fields / "a.csv")
+    output = run("train", *objects, "--crop-unit", "object", *FOREST, "-o", fields / "m.ndc")
+    assert "No groups given" in output
+    run("classify", fields / "b.tif", "--model", fields / "m.ndc", "--labels", fields / "b_labels.tif", "-o", fields)
+    found = pd.read_csv(fields / "b_classes.csv")
+    assert found["class"].tolist() == pd.read_csv(fields / "b.csv")["class"].tolist()
+    assert found["label"].tolist() == list(range(1, 26))
+
+
+def test_tiles_are_written_as_maps(fields: Path) -> None:
+    points = ("--image", fields / "a.tif", "--points", fields / "a.csv", "--crop-size", 20)
+    run("train", *points, *FOREST, "-o", fields / "m.ndc")
+    output = run("classify", fields / "b.tif", "--model", fields / "m.ndc", "--tiles", 20, "-o", fields / "maps")
+    assert "bright 52.0%, dark 48.0% of 25 tiles" in output
+    written = sorted(p.name for p in (fields / "maps").iterdir())
+    assert written == ["b_class_map.tif", "b_probabilities.tif", "b_record.json", "b_tiles.csv"]
+    labels = tifffile.imread(fields / "maps" / "b_class_map.tif")
+    np.testing.assert_array_equal(labels.ravel(), [1 + k % 2 for k in range(25)])
+    with tifffile.TiffFile(fields / "maps" / "b_class_map.tif") as tif:
+        assert tif.imagej_metadata is not None
+        assert tif.pages[0].tags["XResolution"].value == (1, 10)  # 0.1 tiles of 10 µm in one
+    again = ("classify", fields / "b.tif", "--model", fields / "m.ndc", "--tiles", 20, "-o", fields / "maps")
+    assert "exists already" in run(*again, code=1)
+    run(*again, "--stride", 10, "--overwrite")
+    assert tifffile.imread(fields / "maps" / "b_class_map.tif").shape == (10, 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train",), "Give a folder or table of crops, or else --image"),
+        (("train", "{0}", "--image", "{0}/a.tif"), "Give a folder or table of crops, or else --image"),
+        (("train", "{0}", "--points", "{0}/a.csv"), "go with --image"),
+        (("train", "--image", "{0}/a.tif"), "either --points, or --labels and --classes"),
+        (("train", "--image", "{0}/a.tif", "--points", "{0}/a.csv", "--crop-unit", "inch"), "give px, um or object"),
+        (("train", "--image", "{0}/a.tif", "--points", "{0}/a.csv", "--crop-unit", "object"), "need objects"),
+        (("train", "--image", "{0}/a_labels.tif", "--points", "{0}/a.csv", "--crop-unit", "um"), "need the pixel size"),
+        (("classify", "{0}/a.tif", "--model", "m.ndc", "--stride", "4"), "--stride goes with --tiles"),
+        (("classify", "{0}/a.tif", "--model", "m.ndc", "--tiles", "4", "--points", "{0}/a.csv"), "--tiles excludes"),
+    ],
+)
+def test_what_does_not_go_together_is_a_sentence(fields: Path, arguments: tuple[str, ...], words: str) -> None:
+    assert words in run(*(a.format(fields) for a in arguments), code=1)
