@@ -29,7 +29,7 @@ def area(contour: np.ndarray) -> float:
 @given(st.integers(0, 1000), st.floats(0.05, 0.9))
 def test_the_area_is_the_fraction(seed: int, fraction: float) -> None:
     heat = bumps(seed)
-    mask = critical_mask(heat, fraction)
+    mask = critical_mask(heat, fraction=fraction)
     assert mask.mean() <= fraction + 2 / heat.size
     assert mask.mean() >= 0.9 * fraction  # specks are left out
     assert heat[mask].min() >= np.quantile(heat, 1 - fraction)
@@ -76,14 +76,14 @@ def test_zeros_are_no_evidence() -> None:
 def test_pixels_without_influence_are_never_critical() -> None:
     heat = np.zeros((50, 50))
     heat[10:15, 10:15] = 1
-    np.testing.assert_array_equal(critical_mask(heat, 0.5), heat > 0)
+    np.testing.assert_array_equal(critical_mask(heat, fraction=0.5), heat > 0)
 
 
 def test_specks_are_left_out() -> None:
     heat = np.zeros((100, 100))
     heat[20:60, 20:60] = 1
     heat[90, 90] = 2
-    assert critical_mask(heat, 0.3).sum() == 1600
+    assert critical_mask(heat, fraction=0.3).sum() == 1600
 
 
 @given(npst.arrays(np.float32, (8, 9), elements=st.floats(0, 1, width=32)), st.floats(0.01, 0.99))
@@ -92,6 +92,42 @@ def test_any_map_gives_closed_contours_inside_it(heat: np.ndarray, fraction: flo
         np.testing.assert_array_equal(contour[0], contour[-1])
         assert (contour >= -0.5).all()
         assert (contour <= np.array([7.5, 8.5])).all()
+
+
+def test_half_maximum_is_all_above_half_of_the_peak() -> None:
+    y, x = np.mgrid[:100, :100]
+    heat = 7 * np.exp(-((y - 50) ** 2 + (x - 40) ** 2) / (2 * 10**2))
+    mask = critical_mask(heat, mode="half-maximum")
+    np.testing.assert_array_equal(mask, heat >= 3.5)
+    assert mask.sum() == pytest.approx(np.pi * 2 * 10**2 * np.log(2), rel=0.02)
+
+
+def test_half_mass_is_half_of_a_gaussian() -> None:
+    y, x = np.mgrid[:100, :100]
+    heat = np.exp(-((y - 50) ** 2 + (x - 50) ** 2) / (2 * 10**2))
+    (contour,) = critical_area(heat, mode="half-mass")
+    # Half of a Gaussian's mass lies within sigma √(2 ln 2).
+    assert area(contour) == pytest.approx(np.pi * 2 * 10**2 * np.log(2), rel=0.03)
+
+
+@given(st.integers(0, 1000), st.sampled_from(["half-maximum", "half-mass"]), st.floats(0.01, 100))
+def test_areas_do_not_depend_on_the_unit_of_the_heat(seed: int, mode: Any, factor: float) -> None:
+    heat = bumps(seed)
+    np.testing.assert_array_equal(critical_mask(heat, mode=mode), critical_mask(heat * factor, mode=mode, fraction=0.7))
+
+
+@given(st.integers(0, 1000))
+def test_half_mass_is_the_smallest_area_with_half_of_the_influence(seed: int) -> None:
+    heat = bumps(seed)
+    mask = critical_mask(heat, mode="half-mass")
+    inside = np.sort(heat[mask])
+    assert heat[mask].sum() >= 0.48 * heat.sum()  # specks are left out
+    assert inside[1:].sum() < 0.5 * heat.sum()
+
+
+def test_bad_modes() -> None:
+    with pytest.raises(ValueError, match="mode='best' is not allowed; give one of 'top', 'half-maximum', 'half-mass'"):
+        critical_area(np.ones((4, 4)), mode="best")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -1, 1.5, np.nan])

@@ -14,7 +14,7 @@ ALL = pytest.mark.parametrize("spec", ndc.steps(), ids=lambda spec: spec.id)
 
 
 def test_what_there_is() -> None:
-    ids = {kind: {s.id for s in steps(kind)} for kind in ("denoise", "mask", "classifier", "explain")}
+    ids = {kind: {s.id for s in steps(kind)} for kind in ("denoise", "mask", "classifier", "explain", "area")}
     assert {"none", "gaussian", "median", "dncnn"} <= ids["denoise"]
     assert {"centre", "non_centre", "random"} <= ids["mask"]
     assert {"cnn", "svm", "random_forest", "knn"} <= ids["classifier"]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, FloatSpinBox
+from magicgui.widgets import CheckBox, ComboBox, PushButton
+from napari.utils.notifications import show_error
+from napari.utils.theme import get_theme
 
+from ..core.steps import get_step
 from .dock import Dock
 from .layers import add_contours, add_heat
-from .parameters import StepFields
+from .parameters import ParameterField, StepFields
 from .session import session
 from .targets import ClassifierFields, TargetFields, classify_code, summary
+from .workers import USER_ERRORS
 
 if TYPE_CHECKING:
     import napari
+
+    from ..core.explain.trust import ExplanationCheck
 
 
 class ExplainFields:
@@ -21,14 +28,24 @@ class ExplainFields:
 
     def __init__(self, form: Any, classifier: ClassifierFields, nothing: str | None = None) -> None:
         self._classifier = classifier
+        self._visible = True
         self.method = StepFields(form, "explain", "Explanation", nothing=nothing, default="gradcam")
         self.target = ComboBox(name="target", label="Class", choices=self._classes)
-        self.fraction = FloatSpinBox(name="fraction", label="Critical area", min=0.01, max=0.99, step=0.05, value=0.2)
-        self.fraction.tooltip = "Part of the pixels that the contour encloses: the most influential ones."
-        form.append(self.target)
-        form.append(self.fraction)
+        self.target.tooltip = "What the heat map is about: the class that it shows the evidence for."
+        self._area = {p.name: ParameterField(p) for p in get_step("critical_area").parameters}
+        self.area, self.fraction = (self._area[name].widget for name in ("mode", "fraction"))
+        self.area.label, self.fraction.label = "Critical area", "Part of pixels"
+        self.statistics = CheckBox(name="statistics", text="Statistics of the critical areas")
+        self.statistics.tooltip = (
+            "What the classifier says of each critical area alone and of the rest alone, and how well the area stays "
+            "under small noise. Takes six times as long."
+        )
+        for widget in (self.target, self.area, self.fraction, self.statistics):
+            form.append(widget)
         classifier.choice.changed.connect(lambda: self.target.reset_choices())
         self.method.choice.changed.connect(self._on_method)
+        self.area.changed.connect(self._on_method)
+        self._on_method()
 
     def _classes(self, _: Any) -> list[tuple[str, str]]:
         name = self._classifier.name
@@ -36,12 +53,39 @@ class ExplainFields:
         return [("the predicted one", ""), *((c, c) for c in known)]
 
     def _on_method(self) -> None:
-        self.target.visible = self.fraction.visible = self.method.step is not None
+        chosen = self._visible and self.method.step is not None
+        for widget in (self.target, self.area, self.statistics):
+            widget.visible = chosen
+        self.fraction.visible = chosen and self.area.value == "top"
+
+    @property
+    def visible(self) -> bool:
+        """Whether the rows are shown."""
+        return self._visible
+
+    @visible.setter
+    def visible(self, visible: bool) -> None:
+        self._visible = visible
+        self.method.visible = visible
+        self._on_method()
+
+    @property
+    def explain(self) -> Any:
+        """The method for `classify_iter`: its id, with those parameters that are not as by default; None for none."""
+        if self.method.step is None:
+            return None
+        id, parameters = self.method.step
+        defaults = get_step(id).defaults()
+        changed = {name: value for name, value in parameters.items() if value != defaults[name]}
+        return (id, changed) if changed else id
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments of `classify_iter` beside ``explain``."""
-        return {"target": self.target.value or None, "fraction": self.fraction.value}
+        """The arguments of `classify_iter` beside ``explain``, as far as they are not the defaults."""
+        area, fraction = self._area["mode"], self._area["fraction"]
+        options: dict[str, Any] = {"target": self.target.value or None}
+        options |= {"fraction": fraction.value} if area.value == "top" else {"area": area.value}
+        return options | ({"statistics": True} if self.statistics.value else {})
 
 
 def add_explanation(viewer: napari.Viewer, source: Any, result: Any, method: str, record: dict[str, Any]) -> None:
@@ -59,6 +103,15 @@ class ExplainDock(Dock):
         self.target = TargetFields(napari_viewer, self.form)
         self.target.where.label = "Explain"
         self.explain = ExplainFields(self.form, self.classifier)
+        self.check_button = PushButton(text="Check", name="check")
+        self.check_button.tooltip = (
+            "Test whether heat maps of this method can be trusted, on at most 100 of these samples: they must beat "
+            "dummies, and look different where the network's weights are random."
+        )
+        self.check_button.native.setObjectName("check")
+        self.check_button.clicked.connect(self._on_check)
+        self.buttons.insert(1, self.check_button)
+        self.outcome: Any = None
         self.finish()
 
     def start(self) -> None:
@@ -66,23 +119,72 @@ class ExplainDock(Dock):
         from ..core.workflow import classify_iter
 
         classifier, target = self.classifier.read(), self.target.read()
-        method, _ = self.explain.method.step or ("gradcam", {})
-        options = self.explain.options
-        self.code = code = classify_code(target, self.classifier.name, method, options, None)
+        explain, options = self.explain.explain, self.explain.options
+        self.code = code = classify_code(target, self.classifier.name, explain, options, None)
         work = classify_iter(
             target.source.image,
             classifier,
             centres=target.centres,
             ids=target.ids,
-            crop_size=target.crop_size,
-            explain=method,
+            crop_size=target.size_for(classifier),
+            explain=explain,
             **options,
         )
 
         def done(result: Any) -> None:
             record = {**result.record, "source": target.source.name, "python": code}
-            add_explanation(self.viewer, target.source, result, method, record)
-            empty = len(result.table) - len({row for row, _ in result.contours})
-            self.say(summary(result) + (f"; no evidence found in {empty}" if empty else ""))
+            add_explanation(self.viewer, target.source, result, record["explanation"]["method"], record)
+            self.say(summary(result) + _in_words(result))
 
         self.launch(work, done)
+
+    def _on_check(self) -> None:
+        try:
+            self._check()
+        except USER_ERRORS as error:
+            show_error(str(error))
+
+    def _check(self) -> None:
+        from ..core.workflow import check_image_iter
+
+        classifier, target = self.classifier.read(), self.target.read()
+        work = check_image_iter(
+            [target.source.image],
+            classifier,
+            centres=[target.centres],
+            crop_sizes=[target.size_for(classifier)],
+            pixel_sizes=[target.pixel_size],
+            method=self.explain.explain,
+            target=self.explain.options["target"],
+        )
+        self.launch(work, self._show_check)
+
+    def _show_check(self, check: ExplanationCheck) -> None:
+        """Show verdict and curves at the bottom of the window, in place of the last ones."""
+        from .check_view import CheckView
+
+        if self.outcome is not None:
+            with suppress(LookupError, RuntimeError):  # it may have been closed
+                self.viewer.window.remove_dock_widget(self.outcome)
+        theme = get_theme(self.viewer.theme)
+        self.outcome = CheckView(check, theme.background.as_hex(), theme.text.as_hex())
+        self.viewer.window.add_dock_widget(self.outcome, name="Explanation check", area="bottom")
+        self.outcome.fit()
+        self.say(f"Checked {check.samples['sample'].nunique()} samples: the outcome is at the bottom of the window.")
+
+
+def _in_words(result: Any) -> str:
+    """Say what the critical areas came to: those without evidence, and the means of their statistics."""
+    words = ""
+    empty = int((result.table["critical_px"] == 0).sum())
+    if empty:
+        words += f"; no evidence found in {empty}"
+    if "stability" in result.table:
+        mean = result.table[["probability_kept", "probability_removed", "stability"]].mean()
+        if mean.notna().all():
+            words += (
+                f"\nProbability with only the critical area {mean['probability_kept']:.2f}, without it "
+                f"{mean['probability_removed']:.2f}; stability {mean['stability']:.2f}"
+            )
+            words += " (means)" if len(result.table) > 1 else ""
+    return words

@@ -61,12 +61,10 @@ class WorkflowDock(Dock):
         self.as_trained.visible = chosen
         for fields in (self.denoiser, self.mask):
             fields.visible = not (chosen and self.as_trained.value)
-        for widget in (self.explain.method.choice, self.explain.target, self.explain.fraction):
-            widget.visible = chosen
+        self.explain.visible = chosen
         self.target.where.visible = chosen
         if not chosen:
-            for widget in (self.target.points, self.target.objects, self.target.crop_size):
-                widget.visible = False
+            self.target.hide()
         else:
             self.target._on_change()
 
@@ -85,16 +83,14 @@ class WorkflowDock(Dock):
         from ..core.workflow import classify_iter
 
         classifier, target = self.classifier.read(), self.target.read()
-        step = self.explain.method.step
-        method = step[0] if step else None
-        options = self.explain.options
+        method, options = self.explain.explain, self.explain.options
         self.code = code = classify_code(target, self.classifier.name, method, options, recipe)
         work = classify_iter(
             target.source.image,
             classifier,
             centres=target.centres,
             ids=target.ids,
-            crop_size=target.crop_size,
+            crop_size=target.size_for(classifier),
             recipe=recipe,
             explain=method,
             **options,
@@ -106,7 +102,7 @@ class WorkflowDock(Dock):
             if title != "raw":
                 add_image_like(self.viewer, target.source, result.image, title, record)
             if method is not None:
-                add_explanation(self.viewer, target.source, result, method, record)
+                add_explanation(self.viewer, target.source, result, record["explanation"]["method"], record)
             text = show_classes(self.viewer, target, result, classifier.classes, record)
             if not result.record["recipe_matches_training"]:
                 text += "\nNote: prepared otherwise than the training images were."

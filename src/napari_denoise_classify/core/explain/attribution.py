@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ..images import FloatArray, IntensityRange
 from ..progress import Steps, run, within
-from ..steps import get_step, step
+from ..steps import StepSpec, get_step
 
 if TYPE_CHECKING:
     from ..classify.bundle import Classifier
     from ..recipe import Recipe
 
+Method: TypeAlias = str | tuple[str, Mapping[str, Any]]
+"""Id of a method, or a pair of it and its parameters."""
 
-@step(
-    "gradcam",
-    kind="explain",
-    title="Grad-CAM",
-    reference="Selvaraju et al., Grad-CAM, ICCV (2017), doi:10.1109/ICCV.2017.74",
-)
-def gradcam(classifier: Classifier, scaled: list[FloatArray], targets: npt.NDArray[np.intp]) -> Steps[list[FloatArray]]:
-    """Class-weighted activation of the last convolutional stage; for the CNN."""
-    if not hasattr(classifier.estimator, "cam_iter"):
-        raise ValueError(
-            f"Grad-CAM needs a network with gradients, and this classifier is a {classifier.method}: train a CNN."
-        )
-    maps: list[FloatArray] = yield from classifier.estimator.cam_iter(scaled, targets)
-    return maps
+
+def read_method(method: Method, parameters: Mapping[str, Any] | None = None) -> tuple[StepSpec, dict[str, Any]]:
+    """Look up a method of explanation and check its parameters.
+
+    Parameters
+    ----------
+    method : str or (str, mapping)
+    parameters : mapping, optional
+        In addition to those in ``method``.
+
+    Raises
+    ------
+    ValueError
+        Naming the methods, or the parameter and what is allowed.
+    """
+    id, given = (method, {}) if isinstance(method, str) else method
+    spec = get_step(id, "explain")
+    return spec, spec.validate({**given, **(parameters or {})})
 
 
 def explain_iter(
     classifier: Classifier,
     images: Any,
-    method: str = "gradcam",
+    method: Method = "gradcam",
     target: str | None = None,
     *,
     recipe: Recipe | None = None,
     intensity_range: IntensityRange | None = None,
+    **parameters: Any,
 ) -> Steps[list[FloatArray]]:
     """Compute the heat maps of several images; see `explain`.
 
@@ -48,20 +56,23 @@ def explain_iter(
     classifier : Classifier
     images : array or sequence of array
         As for `Classifier.predict`.
-    method : str
+    method : str or (str, mapping)
     target : str, optional
         One class for all images; default: for each the predicted one.
     recipe, intensity_range
         As for `Classifier.prepare_iter`.
+    **parameters
+        Of the method.
 
     Returns
     -------
     list of (Y, X) float32 in 0..1
     """
-    spec = get_step(method, "explain")
+    spec, checked = read_method(method, parameters)
     check_target(classifier, target)
     _, scaled = yield from within(classifier.prepare_iter(images, recipe, intensity_range), 0.0, 0.4)
-    return (yield from within(explain_scaled_iter(classifier, scaled, spec.id, target), 0.4, 1.0, spec.title))
+    work = explain_scaled_iter(classifier, scaled, (spec.id, checked), target)
+    return (yield from within(work, 0.4, 1.0, spec.title))
 
 
 def check_target(classifier: Classifier, target: str | None) -> None:
@@ -76,10 +87,19 @@ def check_target(classifier: Classifier, target: str | None) -> None:
         raise ValueError(f"target={target!r} is not allowed; the classes are {', '.join(classifier.classes)}.")
 
 
+def targets_iter(classifier: Classifier, scaled: list[FloatArray], target: str | None) -> Steps[npt.NDArray[np.intp]]:
+    """Return the number of the class to explain of each image, (N,): that of ``target``, or the predicted one."""
+    check_target(classifier, target)
+    if target is not None:
+        return np.full(len(scaled), classifier.classes.index(target))
+    proba = yield from classifier.proba_of_scaled_iter(scaled)
+    return np.asarray(proba.argmax(axis=1))
+
+
 def explain_scaled_iter(
     classifier: Classifier,
     scaled: list[FloatArray],
-    method: str,
+    method: Method,
     target: str | None = None,
     proba: npt.NDArray[np.float64] | None = None,
 ) -> Steps[list[FloatArray]]:
@@ -90,25 +110,46 @@ def explain_scaled_iter(
     proba : (N, classes) array, optional
         Saves classifying again, where the target is the predicted class.
     """
+    if proba is not None and target is None:
+        targets = proba.argmax(axis=1)
+    else:
+        targets = yield from within(targets_iter(classifier, scaled, target), 0.0, 0.3)
+    return (yield from within(heats_iter(classifier, scaled, method, targets), 0.3, 1.0))
+
+
+def heats_iter(
+    classifier: Classifier, scaled: list[FloatArray], method: Method, targets: npt.NDArray[np.intp]
+) -> Steps[list[FloatArray]]:
+    """Compute heat maps from 0 to 1 for given classes; ``targets`` is (N,) of their numbers."""
+    raw = yield from influence_iter(classifier, scaled, method, targets)
+    return [normalised(one) for one in raw]
+
+
+def influence_iter(
+    classifier: Classifier, scaled: list[FloatArray], method: Method, targets: npt.NDArray[np.intp]
+) -> Steps[list[FloatArray]]:
+    """Compute maps that can be compared between images: not negative, in the method's own unit, (Y, X) float32."""
     from ..opencv import cv2
 
-    if target is not None:
-        targets = np.full(len(scaled), classifier.classes.index(target))
-    else:
-        if proba is None:
-            proba = yield from within(classifier.proba_of_scaled_iter(scaled), 0.0, 0.5)
-        targets = proba.argmax(axis=1)
-    maps = yield from within(get_step(method, "explain").function(classifier, scaled, targets), 0.5, 1.0)
-    heats = []
+    spec, parameters = read_method(method)
+    maps = yield from spec.function(classifier, scaled, targets, **parameters)
+    full = []
     for heat, image in zip(maps, scaled, strict=True):
         height, width = image.shape[:2]
-        full = cv2.resize(np.ascontiguousarray(heat), (width, height), interpolation=cv2.INTER_LINEAR)
-        peak = float(full.max())
-        heats.append(np.clip(full / peak, 0, 1) if peak > 0 else np.zeros_like(full))
-    return heats
+        large = cv2.resize(np.ascontiguousarray(heat), (width, height), interpolation=cv2.INTER_LINEAR)
+        full.append(np.maximum(large, 0))
+    return full
 
 
-def explain(classifier: Classifier, image: Any, method: str = "gradcam", target: str | None = None) -> FloatArray:
+def normalised(heat: FloatArray) -> FloatArray:
+    """Return a map divided by its highest value; zeros stay zeros."""
+    peak = float(heat.max())
+    return np.clip(heat / peak, 0, 1) if peak > 0 else np.zeros_like(heat)
+
+
+def explain(
+    classifier: Classifier, image: Any, method: Method = "gradcam", target: str | None = None, **parameters: Any
+) -> FloatArray:
     """Show which pixels of an image speak for a class.
 
     Parameters
@@ -116,9 +157,12 @@ def explain(classifier: Classifier, image: Any, method: str = "gradcam", target:
     classifier : Classifier
     image : (Y, X) or (Y, X, 3) array
         As it is: the classifier's recipe is applied here.
-    method : {"gradcam"}
+    method : {"gradcam", "occlusion"}
+        Grad-CAM is for the CNN, occlusion for every classifier.
     target : str, optional
         The class; default: the predicted one.
+    **parameters
+        Of the method: see ``steps("explain")``.
 
     Returns
     -------
@@ -128,6 +172,7 @@ def explain(classifier: Classifier, image: Any, method: str = "gradcam", target:
     Raises
     ------
     ValueError
-        For unknown methods or classes, an image of another kind, or a classifier that the method cannot explain.
+        For unknown methods, parameters or classes, an image of another kind, or a classifier that the method cannot
+        explain.
     """
-    return run(explain_iter(classifier, [np.asarray(image)], method, target))[0]
+    return run(explain_iter(classifier, [np.asarray(image)], method, target, **parameters))[0]

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from ..steps import get_step, param, step
+
 _SMALLEST_PART = 0.01
+Mode: TypeAlias = Literal["top", "half-maximum", "half-mass"]
 
 
-def critical_mask(heat: npt.ArrayLike, fraction: float = 0.2) -> npt.NDArray[np.bool_]:
+@step("critical_area", kind="area", title="Critical area")
+def critical_mask(
+    heat: npt.ArrayLike,
+    *,
+    mode: Annotated[
+        Mode,
+        param(
+            "top: an equal part of every map, so that areas can be compared; half-maximum: all that is at least half "
+            "as hot as the hottest pixel; half-mass: the hottest pixels that hold half of the influence."
+        ),
+    ] = "top",
+    fraction: Annotated[
+        float, param("Part of the pixels in the critical area, for the mode top.", ge=0.001, le=0.999, step=0.05)
+    ] = 0.2,
+) -> npt.NDArray[np.bool_]:
     """Find the most influential pixels.
 
     Parameters
     ----------
     heat : (Y, X) array
         Not negative; 0 is no influence.
+    mode : {"top", "half-maximum", "half-mass"}
     fraction : float
-        Part of the pixels, between 0 and 1. Equal areas can be compared between recipes.
+        Part of the pixels. Equal areas can be compared between recipes.
 
     Returns
     -------
@@ -28,7 +46,7 @@ def critical_mask(heat: npt.ArrayLike, fraction: float = 0.2) -> npt.NDArray[np.
     Raises
     ------
     ValueError
-        If the map is not a plane of finite, non-negative numbers, or the fraction not allowed.
+        If the map is not a plane of finite, non-negative numbers, or the mode or fraction not allowed.
     """
     from skimage.measure import label
 
@@ -37,9 +55,8 @@ def critical_mask(heat: npt.ArrayLike, fraction: float = 0.2) -> npt.NDArray[np.
         raise ValueError(f"heat must be a plane (Y, X); it has shape {heat.shape}.")
     if not np.isfinite(heat).all() or (heat < 0).any():
         raise ValueError("heat holds negative, NaN or infinite values: give a heat map as explain returns it.")
-    if not 0 < fraction < 1:
-        raise ValueError(f"fraction={fraction!r} is not allowed: give a number between 0 and 1.")
-    mask = (heat >= np.quantile(heat, 1 - fraction)) & (heat > 0)
+    checked = get_step("critical_area").validate({"mode": mode, "fraction": fraction})
+    mask = (heat >= _threshold(heat, **checked)) & (heat > 0)
     parts = label(mask, connectivity=1)
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
@@ -47,7 +64,18 @@ def critical_mask(heat: npt.ArrayLike, fraction: float = 0.2) -> npt.NDArray[np.
     return kept
 
 
-def critical_area(heat: npt.ArrayLike, fraction: float = 0.2) -> list[npt.NDArray[np.float64]]:
+def _threshold(heat: npt.NDArray[np.float64], mode: Mode, fraction: float) -> float:
+    """Return the lowest heat inside the area."""
+    if mode == "top":
+        return float(np.quantile(heat, 1 - fraction))
+    if mode == "half-maximum":
+        return float(heat.max()) / 2
+    falling = np.sort(heat, axis=None)[::-1]
+    mass = np.cumsum(falling)
+    return float(falling[np.searchsorted(mass, mass[-1] / 2)])
+
+
+def critical_area(heat: npt.ArrayLike, fraction: float = 0.2, *, mode: Mode = "top") -> list[npt.NDArray[np.float64]]:
     """Outline the most influential part of a heat map.
 
     Parameters
@@ -55,7 +83,10 @@ def critical_area(heat: npt.ArrayLike, fraction: float = 0.2) -> list[npt.NDArra
     heat : (Y, X) array
         From `explain`.
     fraction : float
-        Part of the pixels that the contours enclose.
+        Part of the pixels that the contours enclose, for the mode ``"top"``.
+    mode : {"top", "half-maximum", "half-mass"}
+        ``"top"``: the hottest ``fraction`` of the pixels. ``"half-maximum"``: all that is at least half as hot as the
+        hottest. ``"half-mass"``: the hottest pixels that hold half of the influence.
 
     Returns
     -------
@@ -66,11 +97,15 @@ def critical_area(heat: npt.ArrayLike, fraction: float = 0.2) -> list[npt.NDArra
     Raises
     ------
     ValueError
-        If the map is not a plane of finite, non-negative numbers, or the fraction not allowed.
+        If the map is not a plane of finite, non-negative numbers, or the mode or fraction not allowed.
     """
+    return outlines(critical_mask(heat, mode=mode, fraction=fraction))
+
+
+def outlines(mask: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.float64]]:
+    """Return the closed contours of a (Y, X) mask, largest first; a hole has one of its own."""
     from skimage.measure import find_contours
 
-    mask = critical_mask(heat, fraction)
     if not mask.any():
         return []
     padded = np.pad(mask.astype(np.float64), 1)

@@ -1,0 +1,158 @@
+"""The commands ``explain`` and ``check-explanation``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..core.files import find_images, read_image, write_whole
+from ..core.images import PlaneImage
+from ..core.recipe import Recipe
+from ..core.steps import get_step
+from .classifiers import CropSize, Labels, Model, OtherRecipe, Points, load_model, read_positions, run_classifier
+from .common import Inputs, Output, Overwrite, check_new, for_each, guarded, output_names, say, with_bar
+from .images import Axes
+from .options import chosen, method_option, with_step_options
+
+if TYPE_CHECKING:
+    from ..core.classify.bundle import Classifier
+    from ..core.classify.fields import Sizes
+
+_AREA = {p.name: p for p in get_step("critical_area").parameters}
+Target = Annotated[str | None, typer.Option(help="Class to explain; default: the predicted one.")]
+Area = Annotated[str, typer.Option(help=f"{_AREA['mode'].help} Allowed: {_AREA['mode'].allowed}.")]
+Fraction = Annotated[float, typer.Option(help=f"{_AREA['fraction'].help} Allowed: {_AREA['fraction'].allowed}.")]
+
+
+@with_step_options("explain")
+def explain(
+    images: Inputs,
+    model: Model,
+    method: Annotated[str, method_option("explain")] = "gradcam",
+    target: Target = None,
+    area: Area = _AREA["mode"].default,
+    fraction: Fraction = _AREA["fraction"].default,
+    statistics: Annotated[
+        bool,
+        typer.Option(
+            "--statistics",
+            help="Ask the classifier what each critical area decides, and how stable it is; takes six times as long.",
+        ),
+    ] = False,
+    points: Points = None,
+    labels: Labels = None,
+    crop_size: CropSize = None,
+    recipe: OtherRecipe = None,
+    output: Output = Path("results"),
+    axes: Axes = None,
+    overwrite: Overwrite = False,
+    *,
+    parameters: dict[str, str],
+) -> None:
+    """Show why: heat map, critical area, classes and a figure, in one set of files for each image."""
+    from ..core.explain.reasons import ask
+    from ..core.results import save_result
+
+    spec, checked = guarded(lambda: chosen("explain", method, parameters))
+    how: dict[str, Any] = {"target": target, "area": area, "fraction": fraction, "statistics": statistics}
+
+    def plan() -> tuple[Classifier, Recipe | None]:
+        classifier, other = load_model(model, recipe)
+        ask(classifier, (spec.id, checked), **how)
+        return classifier, other
+
+    classifier, other = guarded(plan)
+    paths = guarded(lambda: find_images(images))
+    names = guarded(lambda: output_names(paths, output, lambda _: ""))
+
+    def one(path: Path) -> None:
+        if not overwrite:
+            suffixes = ("classes.csv", "processed.tif", "record.json", "figure.png", "heat.tif", "critical_area.csv")
+            check_new([output / f"{names[path].name}_{suffix}" for suffix in suffixes], False)
+        asked = {"explain": (spec.id, checked), **how}
+        file, result = run_classifier(path, classifier, axes, points, labels, crop_size, other, **asked)
+        written = save_result(output, names[path].name, file, result, classifier.classes, overwrite=overwrite)
+        say("\n".join(str(p) for p in written.values()))
+
+    for_each(paths, one)
+
+
+@with_step_options("explain")
+def check_explanation(
+    images: Inputs,
+    model: Model,
+    method: Annotated[str, method_option("explain")] = "gradcam",
+    target: Target = None,
+    points: Points = None,
+    labels: Labels = None,
+    crop_size: CropSize = None,
+    recipe: OtherRecipe = None,
+    samples: Annotated[int, typer.Option(min=1, help="Of more samples, so many are drawn.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw, the dummies and the random weights.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CSV of every sample's figures to write.", show_default=False)
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Picture of the curves to write (PNG, SVG, PDF).", show_default=False)
+    ] = None,
+    axes: Axes = None,
+    overwrite: Overwrite = False,
+    *,
+    parameters: dict[str, str],
+) -> None:
+    """Test whether heat maps can be trusted: deletion and insertion against dummies, and random weights."""
+
+    def work() -> None:
+        from ..core.figures import save
+        from ..core.workflow import check_image_iter
+
+        spec, checked = chosen("explain", method, parameters)
+        check_new([path for path in (output, figure) if path is not None], overwrite)
+        classifier, other = load_model(model, recipe)
+        found = [_located(path, classifier, axes, points, labels, crop_size) for path in find_images(images)]
+        sources, centres, sizes, pixel_sizes = zip(*found, strict=True)
+        work = check_image_iter(
+            sources,
+            classifier,
+            centres=centres,
+            crop_sizes=sizes,
+            pixel_sizes=pixel_sizes,
+            recipe=other,
+            method=(spec.id, checked),
+            target=target,
+            seed=seed,
+            at_most=samples,
+        )
+        check = with_bar(work, f"checking {spec.title}")
+        say(str(check))
+        if output is not None:
+            write_whole(output, lambda p: check.samples.to_csv(p, index=False))
+            say(str(output))
+        if figure is not None:
+            say(str(save(check.figure(), figure)))
+
+    guarded(work)
+
+
+def _located(
+    path: Path,
+    classifier: Classifier,
+    axes: str | None,
+    points: Path | None,
+    labels: Path | None,
+    crop_size: int | None,
+) -> tuple[PlaneImage, Any, Sizes | None, float | None]:
+    """Read an image, and where its samples are, how large, and its pixel size."""
+    from ..core.classify.fields import field_of, pixel_size_of
+
+    file = read_image(path)
+    file = replace(file, axes=axes.upper()) if axes else file
+    where = read_positions(file, points, labels)
+    size: Sizes | None = crop_size
+    field = field_of(classifier.training, classifier.crop_size)
+    if size is None and field.unit == "object" and where.sides is not None:
+        size = field.pixels(sides=where.sides)
+    return PlaneImage.wrap(file.data, file.axes), where.centres, size, pixel_size_of(file)
