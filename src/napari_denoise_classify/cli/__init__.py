@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from .classifiers import classify, explain, train
+from .classifiers import classify, train
 from .clusters import cluster_scores
 from .demo import demo
+from .explanations import check_explanation, explain
 from .images import denoise, mask
 from .listing import steps
 from .quality import compare, estimate_noise
+from .study import study
 from .training import train_denoiser
 from .zoo import export_model, import_model
 
@@ -29,6 +31,8 @@ for _command in (
     train,
     classify,
     explain,
+    check_explanation,
+    study,
     compare,
     estimate_noise,
     cluster_scores,

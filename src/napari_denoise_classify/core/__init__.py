@@ -6,7 +6,7 @@ modules of steps import torch, scikit-learn and OpenCV only when they run.
 
 from .classify import methods
 from .denoise import anscombe, bm3d, classical, neural, self_supervision
-from .explain import attribution
+from .explain import attribution, contours, gradcam, occlusion
 from .mask import cluster, geometric
 
 __all__ = [
@@ -15,8 +15,11 @@ __all__ = [
     "bm3d",
     "classical",
     "cluster",
+    "contours",
     "geometric",
+    "gradcam",
     "methods",
     "neural",
+    "occlusion",
     "self_supervision",
 ]

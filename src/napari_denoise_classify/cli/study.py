@@ -1,0 +1,211 @@
+"""The command ``study``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..core.recipe import Recipe
+from ..core.steps import read_step
+from .common import Overwrite, console, guarded, say
+
+_NAMED = "[NAME=]STEP[:PARAMETER=VALUE,…]"
+
+
+def study(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Folder with a subfolder for each class, CSV with columns path and class, synthetic:cells, "
+            "synthetic:signatures, or a study.json to run again.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for tables, figures and report; a study is resumed there.")
+    ] = Path("study"),
+    preset: Annotated[
+        str, typer.Option(help="denoising, masking, robustness, signatures, sweep or custom.")
+    ] = "custom",
+    group: Annotated[
+        str | None,
+        typer.Option(help="Column with the patient, slide or field; for a folder, a regular expression on names."),
+    ] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Several times. A recipe is a JSON file, or steps: blurred=gaussian:kernel_size=5+centre; "
+            "raw=raw does nothing.",
+            metavar="NAME=RECIPE",
+        ),
+    ] = None,
+    classifier: Annotated[
+        list[str] | None,
+        typer.Option(help="Several times: svm, or forest=random_forest:trees=100.", metavar=_NAMED),
+    ] = None,
+    design: Annotated[
+        str | None,
+        typer.Option(help="partitions, holdout:test_fraction=0.2, or cross-validation:folds=5,repeats=3."),
+    ] = None,
+    training: Annotated[
+        str | None,
+        typer.Option(
+            help="matched (training and test images alike) or mismatched (trained on clean, tested on processed)."
+        ),
+    ] = None,
+    noise: Annotated[
+        list[str] | None, typer.Option(help="Noise put on the images first, several times: gaussian:25; none for none.")
+    ] = None,
+    augmentation: Annotated[
+        list[str] | None, typer.Option(help="turns: turned and mirrored copies of training crops; none for none.")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(help="For the preset sweep: gaussian:kernel_size=3/5/7.", metavar="STEP:PARAMETER=VALUE/VALUE"),
+    ] = None,
+    reference: Annotated[str | None, typer.Option(help="The recipe that others are compared with.")] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Smallest difference that matters, in points of macro-F1.")
+    ] = None,
+    explain: Annotated[
+        str | None, typer.Option(help="How critical areas are found for their drift: gradcam, occlusion or none.")
+    ] = None,
+    input_size: Annotated[
+        int | None, typer.Option(help="Side to which classifiers resize crops; 32 is enough for small cells.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Folder for processed images.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Ask whether denoising or masking helps a classification: same splits for all, intervals, one HTML report.
+
+    An interrupted study goes on when the same command is given again.
+    """
+    settings: dict[str, Any] = {
+        "preset": preset,
+        "group": group,
+        "design": design,
+        "training": training,
+        "noise": noise,
+        "augmentation": augmentation,
+        "reference": reference,
+        "margin": margin,
+        "explain": "" if explain == "none" else explain,
+        "input_size": input_size,
+        "seed": seed,
+    }
+
+    def work() -> None:
+        from ..core.study.files import declared_in, prepare_folder
+        from ..core.study.run import declare, study_iter
+
+        again = data.lower().endswith(".json")
+        if again:
+            given = [name for name, value in settings.items() if value not in (None, "custom", 0)]
+            given += [name for name, value in (("recipe", recipe), ("classifier", classifier)) if value]
+            if given:
+                raise ValueError(f"{data} settles --{given[0].replace('_', '-')}: leave it out to run it again.")
+            declared, crops = declared_in(data)
+        else:
+            declared, crops = declare(
+                data,
+                recipes=named_recipes(recipe),
+                classifiers=named_classifiers(classifier),
+                sweep=read_sweep(sweep),
+                **settings,
+            )
+        prepare_folder(output, declared, overwrite)
+        _run(study_iter(declared, crops=crops, folder=output, cache=cache), output)
+
+    try:
+        guarded(work)
+    except KeyboardInterrupt:
+        console.print(f"Stopped. Finished cells are kept in {output}: give the same command again to go on.")
+        raise typer.Exit(130) from None
+
+
+def _run(work: Any, output: Path) -> None:
+    """Run a study, telling of each cell, and write what it found."""
+    from ..core.progress import Progress, run
+    from ..core.study.files import save_all_iter
+    from ..core.study.run import Checked, FinishedCell
+
+    def report(progress: Progress) -> None:
+        if isinstance(progress.data, Checked):
+            console.print(f"{progress.data.cells} cells to run")
+            for note in progress.data.notes:
+                console.print(f"Note: {note}", markup=False)
+        elif isinstance(progress.data, FinishedCell):
+            cell = progress.data
+            row = cell.rows[0]
+            name = " · ".join(filter(None, (cell.condition, cell.recipe, cell.classifier)))
+            outcome = f"macro-F1 {row['macro_f1']:.3f}" if row["status"] == "done" else f"failed: {row['error']}"
+            again = " (kept from before)" if cell.reused else ""
+            console.print(f"{progress.fraction:4.0%}  {name}: {outcome}{again}", markup=False)
+
+    result = run(save_all_iter(work, output), report)
+    for sentence in result.tests.get("sentence", ()):
+        say(sentence)
+    say(result.table.to_string(index=False, float_format="{:.3f}".format))
+    say(str(output / "report.html"))
+
+
+def _pairs(given: list[str] | None, what: str) -> dict[str, str]:
+    """Split NAME=TEXT; the name may be left out where the text before the first = is no name."""
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, equals, rest = text.partition("=")
+        if not equals or ":" in name:
+            name, rest = text, text
+        name = name.strip()
+        if name in found:
+            raise ValueError(f"Two {what} are named {name!r}: give each a name of its own, as NAME=….")
+        found[name] = rest.strip()
+    return found
+
+
+def named_recipes(given: list[str] | None) -> dict[str, Recipe] | None:
+    """Read ``--recipe``: a JSON file or steps, by name.
+
+    Raises
+    ------
+    ValueError
+        If a name comes twice, or a recipe cannot be read.
+    """
+    named = _pairs(given, "recipes")
+    return {
+        name: Recipe.from_json(Path(text)) if text.lower().endswith(".json") else Recipe.parse(text)
+        for name, text in named.items()
+    } or None
+
+
+def named_classifiers(given: list[str] | None) -> dict[str, tuple[str, dict[str, Any]]] | None:
+    """Read ``--classifier``; a value with slashes is tuned over: ``svm:C=0.1/1/10``.
+
+    Raises
+    ------
+    ValueError
+        If a name comes twice, or a classifier cannot be read.
+    """
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for name, text in _pairs(given, "classifiers").items():
+        method, parameters = read_step(text)
+        values = {key: value.split("/") if "/" in value else value for key, value in parameters.items()}
+        found[name] = (method, values)
+    return found or None
+
+
+def read_sweep(given: list[str] | None) -> dict[str, dict[str, list[str]]] | None:
+    """Read ``--sweep``.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for text in given or ():
+        step, parameters = read_step(text)
+        found[step] = {name: value.split("/") for name, value in parameters.items()}
+    return found or None

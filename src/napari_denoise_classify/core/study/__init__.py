@@ -1,0 +1,1 @@
+"""The study, which asks whether denoising or masking helps a classification."""

@@ -1,0 +1,314 @@
+"""The grid of a study: conditions × recipes × splits × classifiers, run cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..._version import __version__
+from ..classify.datasets import Crops
+from ..classify.splits import IntArray
+from ..explain.drift import heat_drift
+from ..images import FloatArray
+from ..progress import Progress, Steps, within
+from ..recipe import Recipe
+from .cache import ImageCache, recipe_key
+from .cells import CellStore, Fitted, Outcome, failed_rows, fit_iter, outcome_iter, score_rows
+from .declaration import Condition, Study
+from .designs import Split
+from .prepared import Prepared, Range
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_EXPLAINED = 48
+
+
+@dataclass(frozen=True)
+class FinishedCell:
+    """A cell that finished: the ``data`` of a study's progress.
+
+    Attributes
+    ----------
+    condition, recipe, classifier : str
+    rows : tuple of dict
+        As the rows of `StudyResult.cells`: one for each fold or partition that was tested.
+    reused : bool
+        Whether it was found in the study's folder.
+    """
+
+    condition: str
+    recipe: str
+    classifier: str
+    rows: tuple[dict[str, Any], ...] = field(repr=False)
+    reused: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One fit, or with mismatched training one test: a condition, a recipe, a classifier and a split."""
+
+    condition: Condition
+    recipe: str
+    classifier: str
+    number: int
+    split: Split
+
+
+class Grid:
+    """The cells of a study and what they share.
+
+    Parameters
+    ----------
+    study : Study
+    data : Crops
+    splits : list of Split
+    folder : Path, optional
+        Cells are kept in its subfolder ``cells``.
+    cache : ImageCache
+    """
+
+    def __init__(self, study: Study, data: Crops, splits: list[Split], folder: Path | None, cache: ImageCache) -> None:
+        self.study = study
+        self.data = data
+        self.splits = splits
+        self.images = Prepared(data, cache, study.intensity_range, study.seed)
+        self.store = CellStore(None if folder is None else folder / "cells")
+        self.total = len(study.conditions) * len(study.recipes) * len(study.classifiers) * len(splits)
+        self.samples = 3 if data.images[0].ndim == 3 else 1
+        self.explained = self._explained()
+        self.heats: dict[tuple[str, str, str], list[FloatArray]] = {}
+        self.reused = 0
+        self.training_seconds = 0.0
+        self._fitted: dict[Any, Fitted] = {}
+        self._recipe_keys: dict[tuple[str, Range], str] = {}
+        self.remarks: list[str] = []
+
+    def _explained(self) -> IntArray:
+        """Choose held-out samples of the first split, the same for every cell."""
+        tests = np.concatenate([test for _, test in self.splits[0].tests])
+        rng = np.random.default_rng((self.study.seed, 7))
+        return np.sort(rng.permutation(tests)[:_EXPLAINED])
+
+    def cells(self) -> Iterator[Cell]:
+        """Return the cells in an order in which those that share images, or a fit, stand together."""
+        study = self.study
+        if study.training == "mismatched":
+            for number, split in enumerate(self.splits):
+                for condition in study.conditions:
+                    for recipe in study.recipes:
+                        for classifier in study.classifiers:
+                            yield Cell(condition, recipe, classifier, number, split)
+            return
+        for condition in study.conditions:
+            for recipe in study.recipes:
+                for number, split in enumerate(self.splits):
+                    for classifier in study.classifiers:
+                        yield Cell(condition, recipe, classifier, number, split)
+
+    def run_iter(self) -> Steps[tuple[pd.DataFrame, pd.DataFrame]]:
+        """Run all cells; returns the tables ``cells`` and ``predictions`` of `StudyResult`."""
+        import pandas as pd
+
+        rows: list[dict[str, Any]] = []
+        predictions: list[pd.DataFrame] = []
+        for n, cell in enumerate(self.cells()):
+            names = {"condition": cell.condition.name, "recipe": cell.recipe, "classifier": cell.classifier}
+            label = " · ".join(filter(None, [*names.values(), f"split {cell.number + 1} of {len(self.splits)}"]))
+            reused = False
+            try:
+                key = self._key(cell)
+                outcome = self.store.read(key)
+                reused = outcome is not None
+                if outcome is None:
+                    outcome = yield from within(self._outcome_iter(cell), n / self.total, (n + 1) / self.total, label)
+                    self.store.write(key, outcome)
+                found = score_rows(outcome, cell.split, self.data.labels, self.data.classes)
+            except Exception as error:  # one failing cell is reported, and the rest goes on
+                found = failed_rows(_sentence(error), cell.split, self.data.classes)
+            else:
+                self.reused += reused
+                predictions.append(self._predictions(cell, outcome))
+                if cell.number == 0 and outcome.heats:
+                    self.heats[cell.condition.name, cell.recipe, cell.classifier] = outcome.heats
+                if outcome.remark and outcome.remark not in self.remarks:
+                    self.remarks.append(outcome.remark)
+            own = [{**names, **row} for row in found]
+            rows += own
+            done = FinishedCell(cell.condition.name, cell.recipe, cell.classifier, tuple(own), reused)
+            yield Progress((n + 1) / self.total, label, done)
+        tables = pd.concat(predictions, ignore_index=True) if predictions else self._no_predictions()
+        return pd.DataFrame(rows), tables
+
+    # --- one cell -------------------------------------------------------------------------------------------------
+
+    def _key(self, cell: Cell) -> str:
+        """Return a name for all that decides what a cell finds."""
+        study, candidate = self.study, self.study.classifiers[cell.classifier]
+        known = {
+            "version": __version__,
+            "data": study.data.sha256,
+            "recipe": self._recipe_key(cell),
+            "classifier": candidate.to_dict(),
+            "noise": cell.condition.noise,
+            "augmentation": cell.condition.augmentation,
+            "training": study.training,
+            "seed": study.seed,
+            "repeat": cell.split.repeat,
+            "explain": study.explain if cell.number == 0 else "",
+            "classes": list(self.data.classes),
+        }
+        return CellStore.key(known, [cell.split.train, *(test for _, test in cell.split.tests), self._shown(cell)])
+
+    def _recipe_key(self, cell: Cell) -> str:
+        known = (cell.recipe, self._range(cell))
+        if known not in self._recipe_keys:  # files of weights are read for it
+            self._recipe_keys[known] = recipe_key(self.study.recipes[cell.recipe], self.samples, known[1])
+        return self._recipe_keys[known]
+
+    def _shown(self, cell: Cell) -> IntArray:
+        return self.explained if cell.number == 0 and self.study.explain else self.explained[:0]
+
+    def _train_noise(self, condition: Condition) -> str:
+        return condition.noise if self.study.training == "matched" else ""
+
+    def _range(self, cell: Cell) -> Range:
+        """Return the intensity range of a cell: fitted on its training images."""
+        return self.images.range_of(self._train_noise(cell.condition), cell.split.train)
+
+    def _outcome_iter(self, cell: Cell) -> Steps[Outcome]:
+        study, candidate = self.study, self.study.classifiers[cell.classifier]
+        recipe, scale = study.recipes[cell.recipe], self._range(cell)
+        fitted = yield from within(self._fitted_iter(cell, scale), 0.0, 0.8)
+        X = yield from within(self._scaled_iter(cell.condition.noise, recipe, scale), 0.8, 0.9)
+        about = {
+            "samples": self.samples,
+            "crop_size": int(np.median([min(image.shape[:2]) for image in self.data.images])),
+            "dtype": str(self.data.images[0].dtype),
+            "intensity_range": scale,
+        }
+        work = outcome_iter(
+            fitted, candidate.method, X, self.data.labels, cell.split, study.explain, self._shown(cell), about
+        )
+        outcome: Outcome = yield from within(work, 0.9, 1.0)
+        self.training_seconds += outcome.seconds - fitted.seconds
+        return outcome
+
+    def _fitted_iter(self, cell: Cell, scale: Range) -> Steps[Fitted]:
+        """Fit, or take the fit over from the cell before: mismatched ones share it between recipes and noises."""
+        study, data, train = self.study, self.data, cell.split.train
+        matched = study.training == "matched"
+        key = (
+            cell.classifier,
+            cell.number,
+            cell.condition.augmentation,
+            *((cell.condition, cell.recipe) if matched else ()),
+        )
+        if key in self._fitted:
+            return self._fitted[key]
+        recipe = study.recipes[cell.recipe] if matched else Recipe()
+        X = yield from within(self._scaled_iter(self._train_noise(cell.condition), recipe, scale), 0.0, 0.3)
+        work = fit_iter(
+            study.classifiers[cell.classifier],
+            study.seed + cell.split.repeat,
+            [X[i] for i in train],
+            data.labels[train],
+            None if data.groups is None else data.groups[train],
+            cell.condition.augmentation,
+        )
+        fitted = yield from within(work, 0.3, 1.0, "training")
+        self.training_seconds += fitted.seconds
+        if not matched:
+            self._fitted = {k: v for k, v in self._fitted.items() if k[1] == cell.number}
+            self._fitted[key] = fitted
+        return fitted
+
+    def _scaled_iter(self, noise: str, recipe: Recipe, scale: Range) -> Steps[list[FloatArray]]:
+        return (yield from self.images.scaled_iter(noise, recipe, scale))
+
+    def _predictions(self, cell: Cell, outcome: Outcome) -> pd.DataFrame:
+        import pandas as pd
+
+        data, classes = self.data, np.array(self.data.classes)
+        tests = [test for _, test in cell.split.tests]
+        samples, proba = np.concatenate(tests), np.concatenate(outcome.proba)
+        groups = np.full(len(data), "") if data.groups is None else data.groups.astype(str)
+        columns: dict[str, Any] = {
+            "condition": cell.condition.name,
+            "recipe": cell.recipe,
+            "classifier": cell.classifier,
+            "repeat": cell.split.repeat,
+            "fold": np.repeat([fold for fold, _ in cell.split.tests], [len(test) for test in tests]),
+            "sample": samples,
+            "group": groups[samples].astype(object),
+            "truth": data.labels[samples].astype(object),
+            "predicted": classes[proba.argmax(axis=1)].astype(object),
+        }
+        return pd.DataFrame({**columns, **{f"p_{name}": proba[:, k] for k, name in enumerate(data.classes)}})
+
+    def _no_predictions(self) -> pd.DataFrame:
+        import pandas as pd
+
+        names = ["condition", "recipe", "classifier", "repeat", "fold", "sample", "group", "truth", "predicted"]
+        return pd.DataFrame(columns=[*names, *(f"p_{name}" for name in self.data.classes)])
+
+    # --- afterwards -----------------------------------------------------------------------------------------------
+
+    def drift_iter(self) -> Steps[tuple[pd.DataFrame | None, list[str]]]:
+        """Compare critical areas with those under the reference recipe; returns the table and remarks."""
+        import pandas as pd
+
+        yield Progress(0.0, "comparing critical areas")
+        tables = []
+        for (condition, recipe, classifier), heats in self.heats.items():
+            before = self.heats.get((condition, self.study.reference, classifier))
+            if recipe == self.study.reference or before is None:
+                continue
+            columns: dict[str, Any] = {"condition": condition, "recipe": recipe, "classifier": classifier}
+            iou = heat_drift(before, heats)["iou"].to_numpy()
+            tables.append(pd.DataFrame({**columns, "sample": self.explained, "iou": iou}))
+        remarks = [f"Some samples could not be explained: {text}" for text in self.remarks]
+        return (pd.concat(tables, ignore_index=True) if tables else None), remarks
+
+    def recipe_records(self) -> dict[str, Any]:
+        """Return each recipe's record, with the SHA-256 of its weights."""
+        found: dict[str, Any] = {}
+        for name, recipe in self.study.recipes.items():
+            try:
+                found[name] = recipe.record(self.samples)
+            except ValueError as error:
+                found[name] = {"error": str(error)}
+        return found
+
+    def seconds(self, total: float) -> dict[str, float]:
+        """Return where the time went, and what denoising again would have cost.
+
+        ``denoising`` is what the processed images took, now or when they were made; ``denoising_now`` what was spent
+        in this run. ``saved_by_classifier`` compares with denoising again for every classifier, ``saved_by_cell`` with
+        denoising again for every cell.
+        """
+        cache, study = self.images.cache, self.study
+        costs = sum(seconds for packs in cache.costs.values() for seconds in packs.values())
+        # Of a recipe on its own, with all noises; recipes that share a denoiser would each run it.
+        each = {known: cache.cost(study.recipes[known[0]], self.samples, known[1]) for known in self._recipe_keys}
+        by_recipe = sum(each.values())
+        fits = len(self.splits) if len(each) <= len(study.recipes) else 1  # ranges of their own: processed by split
+        return {
+            "total": total,
+            "denoising": costs,
+            "denoising_now": cache.seconds,
+            "preparing": self.images.seconds,
+            "training_and_testing": self.training_seconds,
+            "saved_by_classifier": by_recipe * len(study.classifiers) - costs,
+            "saved_by_cell": by_recipe * len(study.classifiers) * fits - costs,
+        }
+
+
+def _sentence(error: Exception) -> str:
+    """Return what an error says in one line, with its kind where it says little."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"

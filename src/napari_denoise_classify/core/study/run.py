@@ -1,0 +1,340 @@
+"""Running a study: every recipe with every classifier on the same splits."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..._version import __version__
+from ..classify.datasets import Crops
+from ..images import check_intensity_range
+from ..progress import Progress, Steps, run, within
+from ..recipe import Recipe
+from ..steps import get_step
+from .cache import ImageCache
+from .checks import check_data
+from .declaration import Candidate, Design, Study
+from .designs import Split, make_splits
+from .extras import examples_iter, majority_rows, quality_iter
+from .grid import FinishedCell, Grid
+from .presets import preset as preset_of
+from .result import StudyResult
+from .sources import describe, load_source
+
+__all__ = ["Checked", "FinishedCell", "declare", "study", "study_iter"]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found before anything ran; the ``data`` of the first progress of a study.
+
+    Attributes
+    ----------
+    study : Study
+    notes : tuple of str
+    cells : int
+        How many are to come.
+    """
+
+    study: Study
+    notes: tuple[str, ...]
+    cells: int
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    given = [value] if value is None or isinstance(value, str) else list(value)
+    return tuple("" if item in (None, "none") else str(item) for item in given)
+
+
+def _recipes(given: Any) -> dict[str, Recipe]:
+    if isinstance(given, Mapping):
+        return {name: item if isinstance(item, Recipe) else Recipe(item) for name, item in given.items()}
+    if not isinstance(given, (Recipe, str, list, tuple)):
+        raise ValueError(f"recipes={given!r} is not allowed: give recipes, or a dict from name to recipe.")
+    items = [given] if isinstance(given, (Recipe, str)) else given
+    listed = [item if isinstance(item, Recipe) else Recipe([item]) for item in items]
+    named = {recipe.title: recipe for recipe in listed}
+    if len(named) < len(listed):
+        raise ValueError("Two recipes have the same name: give a dict from name to recipe.")
+    return named
+
+
+def _classifiers(given: Any, input_size: int | None) -> dict[str, Candidate]:
+    if not isinstance(given, (Mapping, str, list, tuple)):
+        raise ValueError(f"classifiers={given!r} is not allowed: give ids, or a dict from name to (id, parameters).")
+    if not isinstance(given, Mapping):
+        items = [given] if isinstance(given, str) else given
+        listed = [(item if isinstance(item, str) else Candidate.of(item).method, item) for item in items]
+        given = dict(listed)
+        if len(given) < len(listed):
+            raise ValueError("Two classifiers have the same name: give a dict from name to (id, parameters).")
+    found = {name: Candidate.of(item) for name, item in given.items()}
+    if input_size is None:
+        return found
+    for name, item in given.items():
+        method = found[name].method
+        parameters = {} if isinstance(item, str) else item.parameters if isinstance(item, Candidate) else dict(item[1])
+        sized = any(p.name == "input_size" for p in get_step(method, "classifier").parameters)
+        if sized and "input_size" not in parameters:
+            found[name] = Candidate.of((method, {**parameters, "input_size": input_size}))
+    return found
+
+
+def declare(
+    data: Any,
+    recipes: Any = None,
+    classifiers: Any = None,
+    design: Any = None,
+    *,
+    preset: str = "custom",
+    seed: int = 0,
+    reference: str | None = None,
+    training: str | None = None,
+    noise: str | Sequence[str] | None = None,
+    augmentation: str | Sequence[str] | None = None,
+    margin: float | None = None,
+    explain: str | None = None,
+    intensity_range: tuple[float, float] | None = None,
+    input_size: int | None = None,
+    group: str | None = None,
+    sweep: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
+) -> tuple[Study, Crops]:
+    """Declare a study without running it; see `study` for the arguments.
+
+    Returns
+    -------
+    study : Study
+    data : Crops
+    """
+    crops, path = load_source(data, group)
+    chosen = preset_of(preset, 3 if crops.images[0].ndim == 3 else 1, sweep)
+    given = {
+        "recipes": recipes,
+        "classifiers": classifiers,
+        "design": design,
+        "reference": reference,
+        "training": training,
+        "noise": noise,
+        "augmentation": augmentation,
+        "margin": margin,
+        "explain": explain,
+    }
+    chosen |= {name: value for name, value in given.items() if value is not None}
+    for name in ("recipes", "classifiers"):
+        if name not in chosen:
+            raise ValueError(f"A study needs {name}: give them, or a preset that has some.")
+    how = check_intensity_range(intensity_range) if intensity_range is not None else None
+    if isinstance(how, str):
+        raise ValueError("intensity_range of a study is two numbers (low, high), or nothing.")
+    chosen["recipes"] = _recipes(chosen["recipes"])
+    chosen["classifiers"] = _classifiers(chosen["classifiers"], input_size)
+    chosen["design"] = Design.of(chosen["design"])
+    for name in ("noise", "augmentation"):
+        chosen[name] = _texts(chosen.get(name))
+    declared = Study(describe(crops, path, group), **chosen, seed=seed, intensity_range=how, preset=preset)
+    return declared, crops
+
+
+def study(data: Any, recipes: Any = None, classifiers: Any = None, design: Any = None, **settings: Any) -> StudyResult:
+    """Ask whether denoising or masking helps a classification.
+
+    Every recipe is tried with every classifier on the same splits; groups are never split; whatever is fitted is
+    fitted on training samples alone; each image goes through each recipe once. A cell that fails is reported, and the
+    others go on.
+
+    Parameters
+    ----------
+    data : Crops, str, Path or Study
+        Labelled crops; what `load_crops` reads; ``"synthetic:signatures"`` or ``"synthetic:cells"``; or a `Study`, or
+        the path of a study file (.json): then it is rerun as declared there.
+    recipes : dict or list
+        From name to `Recipe`; or recipes, named by their steps.
+    classifiers : list or dict
+        Ids, or from name to id or (id, parameters). A parameter given as a list is tuned over, by folds of the
+        training samples alone: ``{"svm": ("svm", {"C": [0.1, 1, 10]})}``.
+    design : str, dict or Design, optional
+        ``"partitions"``, ``"holdout:test_fraction=0.2"``, ``"cross-validation:folds=5,repeats=3"``.
+    preset : {"custom", "denoising", "masking", "robustness", "signatures", "sweep"}
+        Settles what is not given; see `PRESETS`.
+    seed : int
+        Of splits, noise and training.
+    reference : str, optional
+        The recipe that others are compared with; default: the first.
+    training : {"matched", "mismatched"}
+        Matched: training and test images get the same noise and recipe. Mismatched: training images stay clean and
+        unprocessed, test images get the noise and the recipe.
+    noise : str or list of str, optional
+        Put on the images first, as ``"gaussian:25"``; each of a list is a condition of its own, ``""`` is none.
+    augmentation : str or list of str, optional
+        ``"turns"`` adds turned and mirrored copies to the training samples.
+    margin : float
+        The smallest difference that matters, in points of macro-F1; default: 2.
+    explain : str, optional
+        Explain step for the critical areas, ``"gradcam"`` (of CNNs) by default; ``""`` for none.
+    intensity_range : (float, float), optional
+        What maps to 0..1. By default 0 to 255 for 8-bit images; for others it is found on the training samples of each
+        split, and images are processed anew where it differs.
+    input_size : int, optional
+        Side to which classifiers resize crops, where their parameters do not say; for the presets' CNN, 224 is slow
+        without a GPU, and 32 enough for small cells.
+    group : str, optional
+        As for `load_crops`.
+    sweep : dict, optional
+        Grid for the preset of that name: ``{"gaussian": {"kernel_size": [3, 5, 7]}}``.
+    folder : str or Path, optional
+        Cells are kept there as they finish, so that a study that was interrupted goes on, and the result is saved.
+    cache : str or Path, optional
+        Folder for processed images; default: beside the downloaded weights.
+    crops : Crops, optional
+        The data of a study that is rerun and that names no path.
+
+    Returns
+    -------
+    StudyResult
+
+    Raises
+    ------
+    ValueError
+        For what is not allowed, too few samples of a class (naming the minimum), or splits that groups forbid.
+
+    Examples
+    --------
+    >>> import napari_denoise_classify as ndc
+    >>> recipes = {"raw": ndc.Recipe(), "median": ndc.Recipe(["median"])}
+    >>> result = ndc.study("crops.csv", recipes, ["knn"], "partitions")  # doctest: +SKIP
+    >>> result.table  # doctest: +SKIP
+    """
+    return run(study_iter(data, recipes, classifiers, design, **settings))
+
+
+def study_iter(
+    data: Any,
+    recipes: Any = None,
+    classifiers: Any = None,
+    design: Any = None,
+    *,
+    folder: str | Path | None = None,
+    cache: str | Path | None = None,
+    crops: Crops | None = None,
+    **settings: Any,
+) -> Steps[StudyResult]:
+    """As `study`, with progress, whose ``data`` is `Checked` first and then a `FinishedCell` for each cell."""
+    yield Progress(0.0, "loading the data")
+    declared = _declared(data)
+    if declared is None:
+        declared, crops = declare(data, recipes, classifiers, design, **settings)
+    else:
+        unused = [
+            name for name, value in (("recipes", recipes), ("classifiers", classifiers), ("design", design)) if value
+        ]
+        if unused or settings:
+            raise ValueError(
+                f"{[*unused, *settings][0]} is settled by the study that is rerun: leave it out, or declare another."
+            )
+        crops = _data_of(declared, crops)
+    return (yield from _run_iter(declared, crops, None if folder is None else Path(folder), ImageCache.at(cache)))
+
+
+def _declared(data: Any) -> Study | None:
+    if isinstance(data, Study):
+        return data
+    if isinstance(data, (str, Path)) and str(data).lower().endswith(".json"):
+        return Study.from_json(Path(data))
+    return None
+
+
+def _data_of(declared: Study, crops: Crops | None) -> Crops:
+    source = declared.data
+    if crops is None:
+        if not source.path:
+            raise ValueError("This study was made of crops that were given as they are: give them again, as crops=….")
+        crops = load_source(source.path, source.group)[0]
+    if describe(crops, source.path, source.group).sha256 != source.sha256:
+        raise ValueError(
+            f"The data {source.path or 'given'} are not those of this study (SHA-256 differs): restore them, or "
+            "declare a new study."
+        )
+    return crops
+
+
+def _run_iter(declared: Study, data: Crops, folder: Path | None, cache: ImageCache) -> Steps[StudyResult]:
+    start = time.perf_counter()
+    splits = make_splits(data.labels, data.groups, declared.design, declared.seed)
+    grid = Grid(declared, data, splits, folder, cache)
+    notes = [*declared.remarks, *check_data(data, splits, grid.images.keys), *_design_notes(declared, data, splits)]
+    yield Progress(0.0, "checked the data", Checked(declared, tuple(notes), grid.total))
+    if folder is not None:
+        declared.to_json(folder / "study.json")
+    cells, predictions = yield from within(grid.run_iter(), 0.0, 0.95)
+    drift, remarks = yield from within(grid.drift_iter(), 0.95, 0.96)
+    quality = yield from within(quality_iter(grid), 0.96, 0.98)
+    examples, kept = yield from within(examples_iter(grid, predictions), 0.98, 1.0)
+    failed = cells[cells["status"] == "failed"]
+    if len(failed):
+        one = failed.iloc[0]
+        notes.append(
+            f"{len(failed)} of {len(cells)} cells failed; the first, {one['classifier']} on {one['recipe']}: "
+            f"{one['error']}"
+        )
+    result = StudyResult(
+        study=declared,
+        cells=cells,
+        predictions=predictions,
+        quality=quality,
+        drift=drift,
+        examples=examples,
+        notes=[*notes, *remarks],
+        record={
+            **_versions(),
+            "seed": declared.seed,
+            "data": {"sha256": declared.data.sha256, "counts": dict(data.counts), "groups": declared.data.groups},
+            "recipes": grid.recipe_records(),
+            "kept": kept,
+            "majority": majority_rows(data, splits),
+            "seconds": grid.seconds(time.perf_counter() - start),
+            "cache": {"hits": cache.hits, "misses": cache.misses, "cells_reused": grid.reused},
+        },
+    )
+    if folder is not None:
+        result.save(folder)
+    return result
+
+
+def _design_notes(declared: Study, data: Crops, splits: list[Split]) -> Iterable[str]:
+    design = declared.design
+    if design.layout == "cross-validation" and len(splits) < design.folds * design.repeats:
+        yield f"There are {declared.data.groups} groups, so there are as many folds instead of {design.folds}."
+    if design.layout == "partitions" and len(splits[0].tests) < design.partitions:
+        yield f"The held-out half has {len(splits[0].tests)} groups, so there are as many partitions."
+    if data.images[0].dtype not in (np.uint8, bool) and declared.intensity_range is None:
+        yield (
+            f"The images are {data.images[0].dtype}: what maps to 0..1 is found on the training samples of each split, "
+            "so images are processed again where it differs. Give intensity_range to process them once."
+        )
+    for name, recipe in declared.recipes.items():
+        if any(Path(str(s.parameters.get("weights", ""))).suffix for s in recipe.steps):
+            yield f"The recipe {name!r} uses weights from a file: they must not have been trained on these images."
+
+
+def _versions() -> dict[str, Any]:
+    import scipy
+    import sklearn
+    import torch
+
+    return {
+        "versions": {
+            "napari-denoise-classify": __version__,
+            "numpy": np.__version__,
+            "scikit-learn": sklearn.__version__,
+            "scipy": scipy.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "threads": torch.get_num_threads()},
+    }

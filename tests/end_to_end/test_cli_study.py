@@ -1,0 +1,146 @@
+"""The command ``study``, on real files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import napari_denoise_classify as ndc
+from napari_denoise_classify.cli import app
+from napari_denoise_classify.cli.study import named_classifiers, named_recipes, read_sweep
+from napari_denoise_classify.core.study.result import load_study
+
+QUICK = ("--classifier", "knn", "--classifier", "forest=random_forest:trees=10", "--group", "group")
+FOLDS = ("--design", "cross-validation:folds=3", "--recipe", "raw=raw", "--recipe", "blur=gaussian:kernel_size=5")
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["study", *map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Write 48 crops of two classes from four slides, and their table."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-8:8, -8:8]
+    disc = np.hypot(y, x) < 5
+    rows = []
+    for i in range(48):
+        name = ("dark", "bright")[i % 2]
+        image = 120 + (40 if name == "bright" else -40) * disc + rng.normal(0, 30, disc.shape)
+        iio.imwrite(tmp_path / f"{i}.png", np.clip(image, 0, 255).astype(np.uint8))
+        rows.append({"path": f"{i}.png", "class": name, "group": f"slide {i // 2 % 4}"})
+    pd.DataFrame(rows).to_csv(tmp_path / "crops.csv", index=False)
+    return tmp_path / "crops.csv"
+
+
+def test_from_table_to_report_and_again(table: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    output = run(table, *QUICK, *FOLDS, "-o", folder)
+    assert "12 cells to run" in output
+    assert "blur · forest: macro-F1" in output
+    assert str(folder / "report.html") in output
+    result = load_study(folder)
+    assert set(result.cells["classifier"]) == {"knn", "forest"}
+    assert (result.cells["status"] == "done").all()
+    assert all(sentence in output for sentence in result.tests["sentence"])
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    assert "<html" in html
+    assert "http://" not in html.replace("http://www.w3.org", "")
+    assert list((folder / "figures").glob("*.svg"))
+    assert list((folder / "figures").glob("*.png"))
+    # the same command finds everything done; the study file gives the same numbers in another folder
+    assert "(kept from before)" in run(table, *QUICK, *FOLDS, "-o", folder)
+    run(folder / "study.json", "-o", tmp_path / "again")
+    pd.testing.assert_series_equal(load_study(tmp_path / "again").cells["macro_f1"], result.cells["macro_f1"])
+
+
+def test_another_study_is_not_overwritten(table: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    run(table, *QUICK, *FOLDS, "-o", folder)
+    before = (folder / "cells.csv").read_bytes()
+    assert "holds another study" in run(table, *QUICK, *FOLDS, "--seed", 1, "-o", folder, code=1)
+    assert (folder / "cells.csv").read_bytes() == before
+    run(table, *QUICK, *FOLDS, "--seed", 1, "-o", folder, "--overwrite")
+    assert load_study(folder).study.seed == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process.")
+def test_an_interrupted_study_goes_on(table: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    command = ["study", table, *FOLDS, "--group", "group", "--classifier", "random_forest:trees=300", "-o", folder]
+    program = [sys.executable, "-c", "from napari_denoise_classify.cli import main; main()", *map(str, command)]
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
+        until = time.monotonic() + 180
+        while len(list(folder.glob("cells/*"))) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        words = " ".join(process.communicate(timeout=60)[1].split())
+    assert process.returncode == 130
+    assert "Stopped. Finished cells are kept in" in words
+    assert "Traceback" not in words
+    assert "(kept from before)" in run(*command[1:])
+    assert load_study(folder).record["cache"]["cells_reused"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "a=gausian"], "'gausian' is not a denoise or mask step"),
+        (["--recipe", "raw=raw", "--recipe", "raw=centre"], "Two recipes are named 'raw'"),
+        (["--recipe", "missing.json"], "missing.json cannot be read"),
+        (["--classifier", "svm:D=1"], "svm has no parameter 'D'"),
+        (["--preset", "denosing"], "There is no preset 'denosing'"),
+        (["--preset", "sweep"], "needs a grid"),
+        (["--design", "folds=5"], "design"),
+        (["--training", "mixed"], "training='mixed' is not allowed"),
+        (["--noise", "gausian:3"], "gausian"),
+        (["--group", "patient"], "no column 'patient'"),
+        (["--reference", "other"], "reference='other' is not allowed"),
+    ],
+)
+def test_bad_input_is_one_sentence(table: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    own = [] if any(a in ("--recipe", "--preset") for a in arguments) else ["--recipe", "raw=raw"]
+    classifiers = [] if "--classifier" in arguments else ["--classifier", "knn"]
+    output = run(table, *own, *classifiers, *arguments, "-o", tmp_path / "study", code=1)
+    assert message in output
+    assert "Traceback" not in output
+
+
+def test_what_a_study_file_settles_is_refused(table: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    run(table, *QUICK, *FOLDS, "-o", folder)
+    output = run(folder / "study.json", "--noise", "gaussian:5", "-o", tmp_path / "x", code=1)
+    assert "settles --noise" in output
+
+
+def test_texts_become_recipes_classifiers_and_grids(tmp_path: Path) -> None:
+    recipe = ndc.Recipe(["median"])
+    recipe.to_json(tmp_path / "r.json")
+    found = named_recipes(["raw", f"m={tmp_path / 'r.json'}", "gaussian:kernel_size=5+centre"])
+    assert found is not None
+    assert found["raw"] == ndc.Recipe()
+    assert found["m"] == recipe
+    assert found["gaussian:kernel_size=5+centre"].title == "gaussian + centre"
+    assert named_classifiers(["svm:C=0.1/1", "f=random_forest"]) == {
+        "svm:C=0.1/1": ("svm", {"C": ["0.1", "1"]}),
+        "f": ("random_forest", {}),
+    }
+    assert read_sweep(["gaussian:kernel_size=3/5"]) == {"gaussian": {"kernel_size": ["3", "5"]}}
+    assert named_recipes(None) is None
