@@ -203,7 +203,7 @@ class StudyDock(Dock):
         theme = get_theme(self.viewer.theme)
         self.table = StudyTable(checked.study, checked.notes, theme.background.as_hex(), theme.text.as_hex())
         self.viewer.window.add_dock_widget(self.table, name="Study results", area="bottom")
-        self.table.grow()
+        self.table.detach()
 
     def _done(self, result: Any, folder: Path | None) -> None:
         self.result = result

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QDockWidget,
     QHBoxLayout,
     QLabel,
-    QMainWindow,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -101,7 +100,7 @@ class StudyTable(QWidget):
         self._chosen: tuple[str, str, str] | None = None
         self._area: Any = QScrollArea()
         self._area.setWidgetResizable(True)
-        self._area.setMinimumSize(420, 150)
+        self._area.setMinimumSize(420, 240)
         self._area.setWidget(_message("The figures appear when the study is done."))
         buttons = QHBoxLayout()
         for one in (self.figure_choice, self.whole_button, copy):
@@ -117,14 +116,16 @@ class StudyTable(QWidget):
         layout.addLayout(left, 3)
         layout.addLayout(right, 4)
 
-    def grow(self) -> None:
-        """Take nearly half of the window's height: figures need it."""
+    def detach(self) -> None:
+        """Become a window of its own, which can be docked: under the viewer there is no room for figures."""
         dock: Any = self.parent()
         while dock is not None and not isinstance(dock, QDockWidget):
             dock = dock.parent()
-        window: Any = self.window()
-        if dock is not None and isinstance(window, QMainWindow):
-            window.resizeDocks([dock], [round(0.45 * window.height())], Qt.Orientation.Vertical)
+        if dock is not None:
+            window = dock.parentWidget()
+            dock.setFloating(True)
+            dock.resize(min(1240, window.width()), min(660, window.height()))
+            dock.move(window.pos().x() + 30, window.pos().y() + max(60, window.height() - dock.height() - 40))
 
     # --- filling --------------------------------------------------------------------------------------------------
 
