@@ -152,9 +152,9 @@ def difference_plot(result: StudyResult, metric: str = "macro_f1") -> Figure | N
     heights = [max(1, int((table["classifier"] == name).sum())) for name in classifiers]
     figure = Figure(figsize=(7.4, 1.1 + 0.3 * sum(heights) + 0.2 * len(classifiers)), layout="constrained")
     axes = np.atleast_1d(figure.subplots(len(classifiers), sharex=True, height_ratios=heights))
-    bounds = table[["low", "high", "difference"]].abs().to_numpy(float)
-    # An interval that says nothing must not squeeze the others.
-    reach = 1.1 * max(margin, min(float(np.nanmax(bounds)), 4 * float(np.nanmedian(bounds)), 100.0))
+    ends = table[["low", "high", "difference"]].abs().max(axis=1).to_numpy(float)
+    # An interval several times as wide as most says nothing, and must not squeeze the others.
+    reach = 1.1 * max(margin, min(float(np.nanmax(ends)), 4 * float(np.nanmedian(ends)), 100.0))
     for ax, classifier in zip(axes, classifiers, strict=True):
         rows = table[table["classifier"] == classifier]
         ax.axvspan(-margin, margin, color="0.93", zorder=0)
