@@ -77,11 +77,40 @@ def write(result: ndc.StudyResult, folder: Path) -> None:
     bare = dataclasses.replace(result, study=study, examples=[])
     folder.mkdir(parents=True, exist_ok=True)
     bare.report(folder / "report.html")
-    bare.figures(folder)
-    for path in folder.glob("*.svg"):
-        path.unlink()  # the report holds them
+    bare.figures(folder / "figures")
+    for path in (folder / "figures").iterdir():
+        if path.suffix == ".png" and path.name.startswith(("differences", "box_plot")):
+            path.replace(folder / path.name)
+        else:
+            path.unlink()  # the report holds it
+    (folder / "figures").rmdir()
     result.table.to_csv(folder / "table.csv", index=False, float_format="%.4f")
     result.tests.to_csv(folder / "tests.csv", index=False, float_format="%.4f")
+    (folder / "results.md").write_text(markdown(result), encoding="utf-8")
+
+
+def markdown(result: ndc.StudyResult) -> str:
+    """Draw up macro-F1 and its differences to the reference, with their intervals, as a table."""
+    tests, table = result.tests, result.table
+    lines = []
+    for name in result.conditions:
+        many = len(result.conditions) > 1
+        part = table[table["condition"] == name] if many else table
+        found = tests[tests["condition"] == name] if "condition" in tests else tests
+        reference = result.study.reference
+        others = [recipe for recipe in result.study.recipes if recipe != reference]
+        lines += [f"{name or 'No added noise'}, macro-F1 of *{reference}* and points of difference to it:", ""]
+        lines += [f"| classifier | {reference} | " + " | ".join(others) + " |", "|---|---|" + "---|" * len(others)]
+        for classifier in result.study.classifiers:
+            own = part[(part["classifier"] == classifier) & (part["recipe"] == reference)].iloc[0]
+            cells = [f"{own['macro_f1']:.3f} ± {own['macro_f1_sd']:.3f}"]
+            for recipe in others:
+                row = found[(found["classifier"] == classifier) & (found["recipe"] == recipe)].iloc[0]
+                cells.append(f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]")
+            lines.append(f"| {classifier} | " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += [f"- {note}" for note in result.notes]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from sklearn.utils.validation import check_is_fitted
 from ..images import FloatArray
 from ..progress import Progress, Steps, run
 from .fibres import DESCRIPTORS, fibre_map
+from .rings import describe_rings, ring_names
 
-FEATURE_KINDS = ("intensity", "texture", "shape")
+FEATURE_KINDS = ("intensity", "texture", "shape", "rings")
 _INTENSITY = ("mean", "sd", "p5", "p25", "p50", "p75", "p95", "skewness", "kurtosis", "entropy")
 _GLCM = ("contrast", "dissimilarity", "homogeneity", "energy", "correlation")
 _DISTANCES = (1, 2, 4)
@@ -164,17 +165,17 @@ class FibreFeatures(_NamedFeatures):
 
 
 class TextureFeatures(_NamedFeatures):
-    """Intensity, texture and shape.
+    """Intensity, texture, shape, and what lies in rings around the middle.
 
     Intensity, for each sample (red, green, blue): mean, standard deviation, percentiles, skewness, excess kurtosis, and
     entropy in bits over 64 bins. Texture: properties of grey-level co-occurrence matrices (Haralick et al., IEEE TSMC 3
     (1973)) of 32 levels, the mean over four directions, at distances of 1, 2 and 4 pixels; histograms of uniform local
     binary patterns (Ojala et al., IEEE TPAMI 24 (2002)). Shape: of the object in the middle, found by Otsu's
-    threshold; lengths in pixels.
+    threshold; lengths in pixels. Rings: colour and structure by the distance from the middle, see `describe_rings`.
 
     Parameters
     ----------
-    kinds : tuple of {"intensity", "texture", "shape"}
+    kinds : tuple of {"intensity", "texture", "shape", "rings"}
     """
 
     _LETTERS: ClassVar[dict[int, tuple[str, ...]]] = {1: ("",), 3: ("red_", "green_", "blue_")}
@@ -198,6 +199,8 @@ class TextureFeatures(_NamedFeatures):
             names += [f"lbp_{points}_{k}" for points, _ in _LBP for k in range(points + 2)]
         if "shape" in self.kinds:
             names += [f"shape_{name}" for name in _SHAPE]
+        if "rings" in self.kinds:
+            names += ring_names(self.samples_)
         return names
 
     def _describe(self, image: FloatArray) -> dict[str, float]:
@@ -210,6 +213,8 @@ class TextureFeatures(_NamedFeatures):
             found.update(_texture(gray))
         if "shape" in self.kinds:
             found.update({f"shape_{name}": value for name, value in _shape(1 - gray if self.dark_ else gray).items()})
+        if "rings" in self.kinds:
+            found.update(describe_rings(image))
         return found
 
 

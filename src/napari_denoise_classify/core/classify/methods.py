@@ -30,8 +30,8 @@ _Patience = Annotated[
 _Features = Annotated[
     Literal["pixels", "texture", "embedding", "texture+embedding", "fibres"],
     param(
-        "What it classifies by: the pixels; intensity, texture and shape; what a CNN sees that is trained first; or "
-        "the descriptors of fibres."
+        "What it classifies by: the pixels; intensity, texture, shape and rings around the middle; what a CNN sees "
+        "that is trained first; or the descriptors of fibres."
     ),
 ]
 _PixelSide = Annotated[
