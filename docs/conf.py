@@ -12,7 +12,7 @@ version = release = __version__
 
 # No intersphinx: the documentation builds offline.
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "steps_table"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "studies/*/results.md"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
