@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -82,9 +82,11 @@ def test_another_study_is_not_overwritten(table: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process.")
 def test_an_interrupted_study_goes_on(table: Path, tmp_path: Path) -> None:
     folder = tmp_path / "study"
-    command = ["study", table, *FOLDS, "--group", "group", "--classifier", "random_forest:trees=300", "-o", folder]
+    command = ["study", table, *FOLDS, "--group", "group", "--classifier", "random_forest:trees=1500", "-o", folder]
     program = [sys.executable, "-c", "from napari_denoise_classify.cli import main; main()", *map(str, command)]
-    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
+    # Programs that a shell starts in the background ignore the signal, and so would theirs.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
         until = time.monotonic() + 180
         while len(list(folder.glob("cells/*"))) < 2:
             assert process.poll() is None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -122,7 +122,9 @@ def test_an_interrupted_training_goes_on(folders: dict[str, Path], tmp_path: Pat
     weights = tmp_path / "mine.safetensors"
     command = ("train-denoiser", *data(folders, "clean"), *TINY, "-o", weights, "--steps-per-epoch", 20, "--epochs", 30)
     program = [sys.executable, "-c", "from napari_denoise_classify.cli import main; main()", *map(str, command)]
-    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
+    # Programs that a shell starts in the background ignore the signal, and so would theirs.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
         until = time.monotonic() + 180
         while not weights.with_suffix(".checkpoint").exists() or not weights.with_suffix(".json").exists():
             assert process.poll() is None, process.stderr.read()
