@@ -92,6 +92,8 @@ def test_bad_maps_are_sentences(forest: ndc.Classifier) -> None:
     for wrong in ({"tile": 0}, {"stride": 0}):
         with pytest.raises(ValueError, match="=0 is not allowed"):
             ndc.class_map(np.zeros((9, 9), np.uint8), forest, **wrong)
+    with pytest.raises(ValueError, match=r"tile=2\.5 is not allowed: give a whole number"):
+        ndc.class_map(np.zeros((9, 9), np.uint8), forest, tile=2.5)
     broken = np.full((40, 40), np.nan, np.float32)
     with pytest.raises(ValueError, match="NaN or infinite"):
         ndc.class_map(broken, forest, tile=8, lazy=False)

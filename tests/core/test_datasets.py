@@ -104,6 +104,7 @@ def test_class_names_are_texts(table: Path, label: str) -> None:
         ("path,class\nround/none.png,b\n", r"none\.png: there is no such file"),
         ("path,class\n", "no images"),
         ('path,class\n"a,b\n', "cannot be read as a table"),
+        ("path;class\nround/p1_a.png;a\n", "separated by semicolons: save it with commas"),
     ],
 )
 def test_bad_tables(table: Path, content: str, words: str) -> None:
@@ -119,7 +120,7 @@ def test_a_group_column_that_is_not_there(table: Path) -> None:
 
 def test_tables_that_are_no_text(table: Path) -> None:
     table.write_bytes(b"\xff\xfe\x00\x01" * 20)
-    with pytest.raises(ValueError, match="cannot be read as a table"):
+    with pytest.raises(ValueError, match="cannot be read as a table: save it as CSV UTF-8"):
         load_crops(table)
 
 
@@ -153,6 +154,32 @@ def test_mixed_kinds_are_named(folder: Path, image: np.ndarray) -> None:
 def test_stacks_are_no_crops(folder: Path) -> None:
     tifffile.imwrite(folder / "round" / "stack.tif", np.zeros((5, 8, 8), np.uint8))
     with pytest.raises(ValueError, match=r"stack\.tif has shape .* a crop is one plane"):
+        load_crops(folder)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (1, 9, 3), (1, 1, 3)])
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_crops_of_one_pixel_keep_their_axes(tmp_path: Path, shape: tuple[int, ...], suffix: str) -> None:
+    image = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    for label in "ab":
+        write(tmp_path / label / f"it{suffix}", image)
+    np.testing.assert_array_equal(load_crops(tmp_path).images[0], image)
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 9), (1, 1, 7, 9), (7, 9, 1)])
+def test_axes_of_one_plane_are_dropped(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        np.save(tmp_path / label / "it.npy", np.ones(shape))
+    assert load_crops(tmp_path).images[0].shape == (7, 9)
+
+
+def test_not_finite_crops_are_named(folder: Path) -> None:
+    for path in folder.glob("*/*"):
+        path.unlink()
+    np.save(folder / "round" / "good.npy", np.ones((4, 4)))
+    np.save(folder / "round" / "hole.npy", np.full((4, 4), np.nan))
+    with pytest.raises(ValueError, match=r"hole\.npy holds NaN or infinite pixels: replace them"):
         load_crops(folder)
 
 

@@ -123,3 +123,9 @@ def test_listed_classes_pass_over_empty_ones() -> None:
 def test_bad_lists(ids: list, classes: list, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         listed_classes(ids, classes)
+
+
+@pytest.mark.parametrize(("positions", "n"), [([[0, 1, 1]] * 4, 4), ([[1, 1]] * 4, 3)])
+def test_clicks_need_as_many_coordinates_and_classes(positions: list[list[int]], n: int) -> None:
+    with pytest.raises(ValueError, match="Points need 2 coordinates and a class each"):
+        clicked_classes(np.ones((5, 5), int), positions, ["a"] * n)

@@ -104,6 +104,14 @@ def test_bad_options_are_one_sentence(field, model, tmp_path, command, options, 
     assert not output.exists()
 
 
+def test_bad_figures_are_refused_before_the_work(field, model, tmp_path):
+    options = ("check-explanation", field[0], "--model", model)
+    assert "figures are written as .png, .svg or .pdf" in run(*options, "--figure", tmp_path / "x.docx", code=1)
+    both = tmp_path / "x.png"
+    assert "give each a file of its own" in run(*options, "-o", both, "--figure", both, code=1)
+    assert not both.exists()
+
+
 def test_bad_areas_are_one_sentence(field, model, tmp_path):
     said = run("explain", field[0], "--model", model, "--area", "all", "-o", tmp_path / "out", code=1)
     assert "critical_area: mode='all' is not allowed; give one of 'top', 'half-maximum', 'half-mass'." in said

@@ -146,3 +146,21 @@ def test_texts_become_recipes_classifiers_and_grids(tmp_path: Path) -> None:
     }
     assert read_sweep(["gaussian:kernel_size=3/5"]) == {"gaussian": {"kernel_size": ["3", "5"]}}
     assert named_recipes(None) is None
+
+
+@pytest.mark.parametrize("name", ["cells.csv", "quality.csv", "report.html"])
+def test_files_of_other_kinds_are_kept(table: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / name).write_text("precious")
+    output = run(table, *QUICK, *FOLDS, "-o", folder, code=1)
+    assert f"holds a file {name} that is of no study: choose another folder" in output
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert (folder / name).read_text() == "precious"
+
+
+def test_a_study_of_which_nothing_succeeds_is_an_error(table: Path, tmp_path: Path) -> None:
+    knn = ("--classifier", "knn:neighbours=900", "--group", "group")
+    output = run(table, *knn, "--recipe", "raw=raw", "--design", "holdout", "-o", tmp_path / "study", code=1)
+    assert "Error: All cells failed, the first with: knn: neighbours=900 is not allowed" in output
+    assert (tmp_path / "study" / "report.html").is_file()

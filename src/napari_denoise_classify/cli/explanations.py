@@ -110,6 +110,10 @@ def check_explanation(
         from ..core.workflow import check_image_iter
 
         spec, checked = chosen("explain", method, parameters)
+        if figure is not None and figure.suffix.lower() not in (".png", ".svg", ".pdf"):
+            raise ValueError(f"{figure}: figures are written as .png, .svg or .pdf; give such a name.")
+        if figure is not None and figure == output:
+            raise ValueError(f"--output and --figure both name {figure}: give each a file of its own.")
         check_new([path for path in (output, figure) if path is not None], overwrite)
         classifier, other = load_model(model, recipe)
         found = [_located(path, classifier, axes, points, labels, crop_size) for path in find_images(images)]

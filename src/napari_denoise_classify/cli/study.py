@@ -103,7 +103,9 @@ def study(
         again = data.lower().endswith(".json")
         if again:
             given = [name for name, value in settings.items() if value not in (None, "custom", 0)]
-            given += [name for name, value in (("recipe", recipe), ("classifier", classifier)) if value]
+            given += [
+                name for name, value in (("recipe", recipe), ("classifier", classifier), ("sweep", sweep)) if value
+            ]
             if given:
                 raise ValueError(f"{data} settles --{given[0].replace('_', '-')}: leave it out to run it again.")
             declared, crops = declared_in(data)
@@ -149,6 +151,8 @@ def _run(work: Any, output: Path) -> None:
         say(sentence)
     say(result.table.to_string(index=False, float_format="{:.3f}".format))
     say(str(output / "report.html"))
+    if (result.cells["status"] == "failed").all():
+        raise ValueError(f"All cells failed, the first with: {result.cells['error'].iloc[0]}")
 
 
 def _pairs(given: list[str] | None, what: str) -> dict[str, str]:

@@ -152,6 +152,9 @@ def class_map(
     for name, value in (("tile", tile), ("stride", stride)):
         if value < 1:
             raise ValueError(f"{name}={value} is not allowed: give at least 1 pixel.")
+        if value != int(value):
+            raise ValueError(f"{name}={value} is not allowed: give a whole number of pixels.")
+    tile, stride = int(tile), int(stride)
     blocks = _Blocks(source, classifier, recipe, tile, stride)
     record = {
         **recipe.record(source.samples),

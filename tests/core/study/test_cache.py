@@ -123,6 +123,25 @@ def test_damaged_packs_are_made_again(
     assert sorted(tmp_path.glob("*/*.npz")) == packs
 
 
+def test_any_damage_is_mended(crops: Crops, tmp_path: Path) -> None:
+    expected = process(ImageCache(tmp_path), crops.images)
+    (pack,) = tmp_path.glob("*/*.npz")
+    whole = pack.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        damaged[rng.integers(0, len(whole), 20)] = rng.integers(0, 256, 20)
+        pack.write_bytes(damaged.tobytes())
+        np.testing.assert_array_equal(process(ImageCache(tmp_path), crops.images), expected)
+
+
+def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/below"):
+        with pytest.raises(ValueError, match="cannot be written to: give another folder as cache"):
+            ImageCache.at(tmp_path / place)
+
+
 def test_a_cancelled_run_keeps_whole_packs(
     make_crops: Callable[..., Crops], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,13 @@ def test_chance_is_no_confounding(seed: int, n_classes: int, n_groups: int) -> N
     assert cramers_v(labels, rng.permutation(n_classes)[labels]) == pytest.approx(cramers_v(labels, labels))
 
 
+def test_groups_of_one_sample_are_no_confounding(make_crops: Callable[..., Crops]) -> None:
+    data = make_crops()
+    alone = dataclasses.replace(data, groups=np.array([str(i) for i in range(len(data))]))
+    assert cramers_v(alone.labels, alone.groups) == 0
+    assert notes_of(alone) == []
+
+
 def test_the_hash_of_the_data_sees_everything(make_crops: Callable[..., Crops]) -> None:
     data = make_crops()
     assert data.groups is not None

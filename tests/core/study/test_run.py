@@ -295,6 +295,31 @@ def test_a_result_is_saved_without_loss(crops: Crops, tmp_path: Path) -> None:
         load_study(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["study.json", "result.json", "examples.npz", "cells.csv", "predictions.csv"])
+def test_a_damaged_result_is_refused(crops: Crops, tmp_path: Path, name: str) -> None:
+    ndc.study(crops, {"raw": Recipe()}, ["knn"], "holdout", folder=tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    rng = np.random.default_rng(0)
+    damaged = np.frombuffer(whole, np.uint8).copy()
+    damaged[rng.integers(0, len(whole), len(whole) // 10)] = 255
+    for content in (b"", whole[: len(whole) // 2], damaged.tobytes(), b"<html></html>\n", b"[]"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError):  # noqa: PT011  # sentences differ: what matters is that it is one
+            load_study(tmp_path)
+
+
+def test_damaged_cells_are_run_again(crops: Crops, tmp_path: Path) -> None:
+    result = ndc.study(crops, RECIPES, ["knn"], "holdout", folder=tmp_path)
+    kept = sorted((tmp_path / "cells").glob("*.npz"))
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        for path in kept:
+            content = np.frombuffer(path.read_bytes(), np.uint8).copy()
+            content[rng.integers(0, len(content), 5)] = rng.integers(0, 256, 5)
+            path.write_bytes(content.tobytes())
+        assert_equal(ndc.study(crops, RECIPES, ["knn"], "holdout", folder=tmp_path), result)
+
+
 def test_class_names_survive_a_csv(crops: Crops, tmp_path: Path) -> None:
     labels = np.where(crops.labels == "spot", "NA", "01")
     result = ndc.study(dataclasses.replace(crops, labels=labels, groups=None), RECIPES, FAST, FOLDS, folder=tmp_path)

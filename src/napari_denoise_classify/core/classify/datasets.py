@@ -112,7 +112,7 @@ def check_images(images: Sequence[Image], names: Sequence[str] | None = None) ->
     Raises
     ------
     ValueError
-        If there are none, or gray and RGB ones or dtypes are mixed, or one is not a plane.
+        If there are none, or gray and RGB ones or dtypes are mixed, or one is not a plane or holds NaN.
     """
     if len(images) == 0:
         raise ValueError("There are no images.")
@@ -127,6 +127,10 @@ def check_images(images: Sequence[Image], names: Sequence[str] | None = None) ->
             raise ValueError(
                 f"{name} is {_kind(image)}, but {names[0] if names is not None else 'image 0'} is {_kind(first)}: "
                 "all crops must be of one kind."
+            )
+        if image.dtype.kind == "f" and not np.isfinite(image).all():
+            raise ValueError(
+                f"{name} holds NaN or infinite pixels: replace them first, with numpy.nan_to_num for example."
             )
 
 
@@ -143,7 +147,11 @@ def read_crop(path: Path) -> Image:
         If the file cannot be read or holds more than a plane.
     """
     file = read_image(path)
-    data = np.squeeze(file.data)
+    data = file.data
+    # A crop may be one pixel high or wide: those axes stay.
+    data = data.squeeze(tuple(i for i, letter in enumerate(file.axes) if data.shape[i] == 1 and letter not in "YXS"))
+    if data.ndim == 3 and data.shape[-1] == 1:
+        data = data[..., 0]
     if file.axes.endswith("S") and data.shape[-1] == 4:
         data = data[..., :3]
     if data.ndim == 3 and data.shape[-1] != 3:
@@ -228,10 +236,14 @@ def read_table(table: Path, wanted: list[str]) -> Any:
         # A class may be called NA, None or null: only an empty cell is missing.
         separator = "\t" if table.suffix.lower() == ".tsv" else ","
         frame = pd.read_csv(table, sep=separator, dtype=str, keep_default_na=False, na_values=[""])
+    except UnicodeDecodeError:
+        raise ValueError(f"{table} cannot be read as a table: save it as CSV UTF-8.") from None
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
         raise ValueError(f"{table} cannot be read as a table: {str(error).strip()}.") from None
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
+        if len(frame.columns) == 1 and ";" in frame.columns[0]:
+            raise ValueError(f"{table} is separated by semicolons: save it with commas, or as .tsv with tabs.")
         raise ValueError(f"{table} has no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}.")
     if frame[wanted].isna().any().any():
         row = int(np.flatnonzero(frame[wanted].isna().any(axis=1))[0])

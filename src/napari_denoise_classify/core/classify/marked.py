@@ -60,7 +60,8 @@ def load_marked(
         raise ValueError("Give each --image either --points, or --labels and --classes.")
     if labels and len(labels) != len(images):
         raise ValueError(f"There are {len(images)} images, but {len(labels)} label images: give one for each.")
-    tables = _tables(images, list(classes or points), ["label" if labels else "y", "class"])
+    wanted = ["label", "class"] if labels else ["y", "x", "class"]
+    tables = _tables(images, list(classes or points), wanted)
     parts = []
     for k, path in enumerate(images):
         table = tables[k]

@@ -179,10 +179,16 @@ def clicked_classes(labels: Any, positions: npt.ArrayLike, classes: npt.ArrayLik
     Raises
     ------
     ValueError
-        If no point lies in an object.
+        If no point lies in an object, or they have another number of coordinates or classes.
     """
     labels = np.asarray(labels)
-    where = np.asarray(positions, float).reshape(-1, labels.ndim)
+    where = np.asarray(positions, float)
+    if where.size and (where.shape[1:] != (labels.ndim,) or len(where) != np.size(classes)):
+        raise ValueError(
+            f"Points need {labels.ndim} coordinates and a class each: these have shape {where.shape}, and there are "
+            f"{np.size(classes)} classes."
+        )
+    where = where.reshape(-1, labels.ndim)
     rounded = np.rint(np.where(np.isfinite(where), where, -1)).astype(int)
     inside = ((rounded >= 0) & (rounded < labels.shape)).all(axis=1)
     found = np.zeros(len(where), labels.dtype)

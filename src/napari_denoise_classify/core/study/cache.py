@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import time
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,8 +80,18 @@ class ImageCache:
 
     @classmethod
     def at(cls, folder: str | Path | None) -> ImageCache:
-        """Open the cache in a folder; by default beside the downloaded weights."""
-        return cls(Path(folder) if folder is not None else cache_folder() / "processed")
+        """Open the cache in a folder; by default beside the downloaded weights.
+
+        Raises
+        ------
+        ValueError
+            If nothing can be written there.
+        """
+        found = Path(folder) if folder is not None else cache_folder() / "processed"
+        existing = next((path for path in (found, *found.absolute().parents) if path.exists()), found)
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise ValueError(f"The cache {found} cannot be written to: give another folder as cache.")
+        return cls(found)
 
     def process_iter(
         self, images: Sequence[Image], keys: Sequence[str], recipe: Recipe, intensity_range: tuple[float, float]
@@ -147,7 +158,8 @@ class ImageCache:
         self.seconds += seconds
         stem = hashlib.sha256("".join(keys).encode()).hexdigest()[:32]
         arrays: dict[str, Any] = {"keys": np.array(keys), "images": np.stack(made), "seconds": np.array(seconds)}
-        write_whole(self.folder / name / f"{stem}.npz", lambda path: np.savez(path, **arrays))
+        with contextlib.suppress(OSError):  # a full disk is no reason to lose what was made
+            write_whole(self.folder / name / f"{stem}.npz", lambda path: np.savez(path, **arrays))
         self.costs.setdefault(name, {})[stem] = seconds
         return made
 
@@ -162,6 +174,6 @@ class ImageCache:
                         images = pack["images"]
                         found.update({key: images[i] for i, key in rows if key not in found})
                         self.costs.setdefault(name, {})[path.stem] = float(pack["seconds"])
-            except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
+            except Exception:  # a damaged file brings about errors of every kind; its images are made again
                 continue
         return found

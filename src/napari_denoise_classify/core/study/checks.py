@@ -48,7 +48,8 @@ def cramers_v(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
     phi = float(((table - expected) ** 2 / expected).sum()) / n
     corrected = max(0.0, phi - (rows - 1) * (columns - 1) / (n - 1))
     smaller = min(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
-    return float(np.sqrt(min(1.0, corrected / smaller))) if smaller > 0 else 1.0
+    # Where every sample is a group of its own, chance alone tells the classes as well.
+    return float(np.sqrt(min(1.0, corrected / smaller))) if smaller > 0 else 0.0
 
 
 def find_duplicates(keys: Sequence[str]) -> list[list[int]]:

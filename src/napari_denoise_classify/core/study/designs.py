@@ -106,7 +106,9 @@ def balanced_folds(y: npt.ArrayLike, groups: npt.ArrayLike | None, n_splits: int
     for part in parts:
         lost = sorted(set(y) - set(np.delete(y, part)))
         if lost:
-            raise ValueError(f"The class {str(lost[0])!r} occurs in too few groups for folds by group.")
+            raise ValueError(
+                f"The class {str(lost[0])!r} occurs in too few groups for folds by group: add groups that hold it."
+            )
     return parts
 
 

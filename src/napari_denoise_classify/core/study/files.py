@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ..classify.datasets import Crops
 from ..progress import Progress, Steps, within
 from .declaration import Study
 from .report import write_report
-from .result import STUDY_FILE, StudyResult
+from .result import RESULT_FILES, STUDY_FILE, StudyResult
 from .sources import load_source
 
 REPORT = "report.html"
@@ -39,7 +40,7 @@ def declared_in(path: str | Path) -> tuple[Study, Crops | None]:
 
 
 def prepare_folder(folder: str | Path, study: Study, overwrite: bool = False) -> None:
-    """Make the folder of a study, and refuse one that holds another study.
+    """Make the folder of a study, and refuse one that holds another study, or files that it would replace.
 
     Parameters
     ----------
@@ -51,13 +52,16 @@ def prepare_folder(folder: str | Path, study: Study, overwrite: bool = False) ->
     Raises
     ------
     ValueError
-        If it cannot be made, or holds another study and ``overwrite`` is off.
+        If it cannot be made or written to, or holds another study or other files of the same names and ``overwrite``
+        is off.
     """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"The folder {folder} cannot be made: {error.strerror}. Choose another one.") from None
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"Nothing can be written into {folder}: choose another folder.")
     file = folder / STUDY_FILE
     if file.is_file() and not overwrite:
         try:
@@ -66,6 +70,12 @@ def prepare_folder(folder: str | Path, study: Study, overwrite: bool = False) ->
             same = False
         if not same:
             raise ValueError(f"{folder} holds another study: choose another folder, or allow overwriting.")
+    elif not overwrite:
+        foreign = [name for name in (*RESULT_FILES, REPORT) if (folder / name).exists()]
+        if foreign:
+            raise ValueError(
+                f"{folder} holds a file {foreign[0]} that is of no study: choose another folder, or allow overwriting."
+            )
 
 
 def save_all_iter(work: Steps[StudyResult], folder: str | Path) -> Steps[StudyResult]:

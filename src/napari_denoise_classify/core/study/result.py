@@ -17,6 +17,8 @@ from .declaration import Study, read_json
 
 STUDY_FILE = "study.json"
 TABLES = ("cells", "predictions", "quality", "drift")
+RESULT_FILES = (*(f"{name}.csv" for name in TABLES), "examples.npz", "result.json")
+"""What `StudyResult.save` writes beside the study."""
 TEXTS = ("condition", "recipe", "classifier", "group", "truth", "predicted", "status", "error", "tuned", "noise")
 """Columns that hold texts; all others hold numbers."""
 
@@ -182,15 +184,22 @@ def load_study(folder: str | Path) -> StudyResult:
     study = Study.from_json(folder / STUDY_FILE)
     saved = read_json(folder / "result.json", "study result")
     try:
-        with np.load(folder / "examples.npz", allow_pickle=False) as arrays:
+        # Opened here: numpy leaves a damaged file open.
+        with (folder / "examples.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             examples = [_unpack(item, arrays) for item in saved["examples"]]
         tables = {name: _read_csv(folder / f"{name}.csv") for name in TABLES}
         notes, record = list(saved["notes"]), dict(saved["record"])
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except Exception as error:  # a damaged file brings about errors of every kind
         raise ValueError(f"The study in {folder} is damaged ({error}): run it again.") from None
     cells, predictions = tables["cells"], tables["predictions"]
     if cells is None or predictions is None:
         raise ValueError(f"The study in {folder} is damaged (cells.csv or predictions.csv is missing): run it again.")
+    for name, table, own in (("cells", cells, {"n_test", "status"}), ("predictions", predictions, {"predicted"})):
+        lost = {"condition", "recipe", "classifier", "repeat", "fold", *own} - {*table.columns}
+        if lost:
+            raise ValueError(f"The study in {folder} is damaged ({name}.csv has no {min(lost)}): run it again.")
+    if cells.loc[cells["status"] == "done", "n_test"].sum() != len(predictions):
+        raise ValueError(f"The study in {folder} is damaged (predictions.csv lacks rows): run it again.")
     return StudyResult(study, cells, predictions, tables["quality"], tables["drift"], examples, notes, record)
 
 
@@ -203,6 +212,8 @@ def _read_csv(path: Path) -> pd.DataFrame | None:
         return None
     # A class may be called NA, or 1: only what is known to be a number is read as one.
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if table.isna().any(axis=None):
+        raise ValueError(f"{path.name} has a row that is cut off")
     for name in table.columns:
         if name not in TEXTS:
             # Python's own reading gives back the very number that was written.
