@@ -98,6 +98,21 @@ def test_points_are_mapped_through_the_world(open_dock, wait, field, classifier)
     assert (result.features["class"].to_numpy() == classes).mean() > 0.95
 
 
+@pytest.mark.parametrize(("brightness", "colour"), [(20, 1.0), (240, 0.0)])
+def test_names_beside_points_can_be_read(open_dock, wait, field, classifier, brightness, colour):
+    _, centres, *_ = field
+    viewer, dock = open_dock("Classify")
+    viewer.add_image(np.full((160, 160), brightness, np.uint8), name="field", contrast_limits=(0, 255))
+    viewer.add_points([*centres[:3], (0, 159)], name="cells")
+    dock.classifier.choice.value = classifier
+    dock.target.where.value = "points"
+    dock.run_button.native.click()
+    wait(dock)
+    result = viewer.layers[-1]
+    np.testing.assert_allclose(np.asarray(result.text.color.constant)[:3], colour)
+    assert result.text.translation[-1] > result.size.max() / 2
+
+
 def test_whole_planes_of_a_stack(open_dock, wait, field, classifier):
     image, *_ = field
     viewer, dock = open_dock("Classify")
@@ -131,10 +146,7 @@ def test_explain_adds_heat_and_outline(open_dock, wait, field, classifier):
     assert heat.metadata[METADATA_KEY]["explanation"]["target"] == "bright"
 
 
-def test_workflow_saves_everything_once(open_dock, wait, field, classifier, tmp_path, errors, qapp, monkeypatch):
-    from napari_denoise_classify.widgets import workflow
-
-    monkeypatch.setattr(workflow, "show_error", errors.append)
+def test_workflow_saves_everything_once(open_dock, wait, field, classifier, tmp_path, errors, qapp):
     image, *_ = field
     viewer, dock = open_dock("Workflow")
     viewer.add_image(image, name="field")
@@ -239,8 +251,8 @@ def test_points_without_a_class_are_not_trained_on(open_dock, field, errors):
     dock.task.value = TRAIN
     dock.labelled.samples.value = "points"
     dock.run_button.native.click()
-    assert errors == ["1 points have no class: give them one in the points' features."]
-    assert dock.status.value == ""
+    assert errors == ["Of the 64 points, 1 lacks a class: give each one in the features table."]
+    assert dock.status.value == errors[0]
 
 
 def test_copied_code_classifies_the_same_pixels(open_dock, wait, field, qapp):

@@ -85,10 +85,7 @@ def test_check_shows_verdict_and_curves_once(panel, wait):
     assert len(docks) == 1
 
 
-def test_what_cannot_be_checked_is_a_sentence(panel, wait, errors, monkeypatch, forest):
-    from napari_denoise_classify.widgets import explain
-
-    monkeypatch.setattr(explain, "show_error", errors.append)
+def test_what_cannot_be_checked_is_a_sentence(panel, wait, errors, forest):
     viewer, dock = panel
     session.add("forest", forest)
     dock.check_button.native.click()

@@ -9,7 +9,6 @@ from skimage import data
 
 from napari_denoise_classify.core.noise import add_gaussian
 from napari_denoise_classify.core.quality import compare, residual, residual_structure
-from napari_denoise_classify.widgets import process, quality
 from napari_denoise_classify.widgets.layers import METADATA_KEY
 
 
@@ -19,19 +18,12 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
     return clean, np.clip(np.rint(add_gaussian(clean, 30, 0)), 0, 255).astype(np.uint8)
 
 
-@pytest.fixture
-def shown(monkeypatch, errors) -> list[str]:
-    for module in (process, quality):
-        monkeypatch.setattr(module, "show_error", errors.append)
-    return errors
-
-
 def figure(dock, row: str, column: int) -> float:
     rows = [dock.table.verticalHeaderItem(r).text() for r in range(dock.table.rowCount())]
     return float(dock.table.item(rows.index(row), column).text())
 
 
-def test_table_residual_and_sentence(open_dock, wait, pair, tmp_path, qapp, shown):
+def test_table_residual_and_sentence(open_dock, wait, pair, tmp_path, qapp, errors):
     viewer, dock = open_dock("Quality")
     clean, noisy = pair
     viewer.add_image(clean, name="clean")
@@ -59,7 +51,7 @@ def test_table_residual_and_sentence(open_dock, wait, pair, tmp_path, qapp, show
     assert pd.read_csv(tmp_path / "t.csv")["image"].tolist() == ["noisy", "better"]
     assert "Saved" in dock.status.value
     dock.save_table(tmp_path / "t.csv" / "t.csv")  # a file is no folder
-    assert len(shown) == 1
+    assert len(errors) == 1
 
 
 def test_without_reference_and_residual(open_dock, wait, pair):
@@ -94,7 +86,7 @@ def test_stacks_show_the_mean_and_colour_one_residual(open_dock, wait, pair):
 
 
 @pytest.mark.parametrize("case", ["none", "same", "shapes"])
-def test_what_cannot_be_compared_is_named(open_dock, wait, pair, shown, case):
+def test_what_cannot_be_compared_is_named(open_dock, wait, pair, errors, case):
     viewer, dock = open_dock("Quality")
     words = {"none": "nothing to compare", "same": "same layer", "shapes": "must be the same"}[case]
     if case != "none":
@@ -103,7 +95,7 @@ def test_what_cannot_be_compared_is_named(open_dock, wait, pair, shown, case):
         dock.before.value, dock.after.value = one, other
     dock.run_button.native.click()
     wait(dock)
-    assert words in shown[0]
+    assert words in errors[0]
 
 
 def test_copied_code_finds_the_same(open_dock, wait, pair, qapp, capsys):
@@ -122,10 +114,10 @@ def test_copied_code_finds_the_same(open_dock, wait, pair, qapp, capsys):
     assert viewer.layers["n residual"].metadata[METADATA_KEY]["source"] == "n"
 
 
-def test_estimate_sets_the_sigma_of_the_method(open_dock, wait, pair, shown):
+def test_estimate_sets_the_sigma_of_the_method(open_dock, wait, pair, errors):
     viewer, dock = open_dock("Denoise")
     dock.estimate_button.native.click()
-    assert "no image" in shown[0]
+    assert "no image" in errors[0]
     viewer.add_image(pair[1], name="noisy")
     dock.method.choice.value = "dncnn"
     dock.estimate_button.native.click()

@@ -11,7 +11,6 @@ import tifffile
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify.core.denoise.settings import DenoiserTraining
-from napari_denoise_classify.widgets import train_denoiser
 from napari_denoise_classify.widgets.layers import METADATA_KEY
 from napari_denoise_classify.widgets.train_denoiser import TrainDenoiserDock
 
@@ -43,9 +42,8 @@ def folders(tmp_path):
 
 
 @pytest.fixture
-def panel(open_dock, errors, monkeypatch):
+def panel(open_dock, errors):
     """The viewer and the panel, set to a very small training."""
-    monkeypatch.setattr(train_denoiser, "show_error", errors.append)
     viewer, dock = open_dock("Train denoiser")
     dock.advanced.value = True
     set_fields(dock, epochs=2, **TINY)

@@ -33,13 +33,34 @@ def add_points(
         border_color="white",
         border_width=0.08,
         size=size,
-        text={"string": "{class} {probability:.2f}", "size": 9, "color": "white", "anchor": "upper_left"}
-        if len(table) <= 20
-        else None,
+        text=_text(source, table.iloc[:, :n].to_numpy(float), size) if len(table) <= 20 else None,
         name=f"{source.name} classes",
         metadata={METADATA_KEY: {**record, "colours": colours, "positions": list(table.columns[:n])}},
         **source.transform,
     )
+
+
+def _text(source: Source, positions: npt.NDArray[np.float64], size: float) -> dict[str, Any]:
+    """Return the text beside points: black where the image there is bright, else white."""
+    aside = np.zeros(positions.shape[1])
+    aside[-1] = 0.6 * size
+    image = source.image
+    shades = []
+    for *lead, y, x in np.rint(positions + aside).astype(int).tolist():
+        plane = tuple(min(max(i, 0), n - 1) for i, n in zip(lead, image.lead_shape, strict=True))
+        part = np.asarray(image.data[(*plane, slice(max(y - 8, 0), max(y + 9, 0)), slice(max(x, 0), max(x + 64, 0)))])
+        if not part.size:
+            continue
+        if image.rgb:
+            full = np.iinfo(part.dtype).max if part.dtype.kind in "iu" else 1
+            shades.append(float(part[..., :3].mean()) / full)
+        else:
+            low, high = source.look["contrast_limits"]
+            shade = np.clip((part.astype(float) - low) / max(high - low, 1e-12), 0, 1).mean()
+            shades.append(float(source.look["colormap"].map(np.array([shade]))[0, :3].mean()))
+    colour = "black" if shades and np.mean(shades) > 0.5 else "white"
+    string = "{class} {probability:.2f}"
+    return {"string": string, "size": 9, "color": colour, "anchor": "upper_left", "translation": aside}
 
 
 def _rgba(colours: dict[str, str], names: Any) -> npt.NDArray[np.float32]:

@@ -106,7 +106,7 @@ class ClassifyDock(Dock):
     def _apply(self) -> None:
         from ..core.workflow import classify_iter
 
-        classifier, target = self.classifier.read(), self.target.read()
+        target, classifier = self.target.read(), self.classifier.read()
         code = classify_code(target, self.classifier.name, None, {}, None)
         note = target.note_for(classifier)
         if target.tiles:
@@ -169,7 +169,6 @@ class ClassifyDock(Dock):
         self.say(f"Saved {len(table)} rows in {path}.")
 
     def _on_save_table(self) -> None:
-        from napari.utils.notifications import show_error
         from qtpy.QtWidgets import QFileDialog
 
         path, _ = QFileDialog.getSaveFileName(self.native, "Save the table", "classes.csv", "Tables (*.csv)")
@@ -177,10 +176,10 @@ class ClassifyDock(Dock):
             try:
                 self.save_table(Path(path if path.endswith(".csv") else f"{path}.csv"))
             except (ValueError, OSError) as error:
-                show_error(str(error))
+                self.fail(error)
 
     def _on_save(self) -> None:
-        from napari.utils.notifications import show_error, show_info
+        from napari.utils.notifications import show_info
         from qtpy.QtWidgets import QFileDialog
 
         try:
@@ -197,7 +196,7 @@ class ClassifyDock(Dock):
                 session.saved(self.classifier.name, target)
                 show_info(f"Saved {target}.")
         except (ValueError, OSError) as error:
-            show_error(str(error))
+            self.fail(error)
 
     # --- train ----------------------------------------------------------------------------------------------------
 
@@ -224,12 +223,10 @@ class ClassifyDock(Dock):
         self.launch(work, done)
 
     def _on_keep(self) -> None:
-        from napari.utils.notifications import show_error
-
         try:
             self.say(self.labelled.keep())
         except USER_ERRORS as error:
-            show_error(str(error))
+            self.fail(error)
 
 
 def _train_iter(

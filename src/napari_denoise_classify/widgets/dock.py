@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QApplication, QSizePolicy
 
 from ..core.progress import Progress, Steps
 from .layers import code_of
+from .scroll import Scroll
 from .workers import USER_ERRORS, Job
 
 if TYPE_CHECKING:
@@ -65,6 +66,10 @@ class Dock(Container[Any]):
         self.extend([self.intro, self.form, self.buttons, self.bar, self.status, self.copy_button])
         for box in (self.form, self.buttons):
             box.margins = (0, 0, 0, 0)
+        layout = self.native.layout()
+        place = layout.indexOf(self.form.native)
+        self.scroll = Scroll(self.form.native)
+        layout.insertWidget(place, self.scroll)
         for label in (self.intro, self.status):
             label.native.setWordWrap(True)
             label.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
@@ -93,7 +98,7 @@ class Dock(Container[Any]):
         self.native.layout().addStretch(1)
         self.native.setMinimumWidth(340)
         # Only in its window does the panel get its font.
-        self.native_parent_changed.connect(lambda *_: QTimer.singleShot(0, self.form._unify_label_widths))
+        self.native_parent_changed.connect(lambda *_: QTimer.singleShot(0, self._on_font))
 
     def launch(self, work: Steps[Any], done: Callable[[Any], None]) -> None:
         """Run work in a thread, and hand its result to ``done`` in the main thread."""
@@ -110,8 +115,18 @@ class Dock(Container[Any]):
         """Show the outcome."""
         self.status.value = text
 
+    def fail(self, error: Exception) -> None:
+        """Notify of an error; napari's notification cuts long sentences, so the panel shows it, too."""
+        show_error(str(error))
+        if self.job is None:  # else the line shows its progress
+            self.status.value = str(error)
+
     def show_data(self, data: object) -> None:
         """Show what a `Progress` brings along; by default nothing."""
+
+    def _on_font(self) -> None:
+        self.form._unify_label_widths()
+        self.scroll.updateGeometry()
 
     # --- events ---------------------------------------------------------------------------------------------------
 
@@ -121,7 +136,7 @@ class Dock(Container[Any]):
         try:
             self.start()
         except USER_ERRORS as error:
-            show_error(str(error))
+            self.fail(error)
 
     def _on_cancel(self) -> None:
         if self.job is not None:
@@ -142,11 +157,13 @@ class Dock(Container[Any]):
             self.show_data(progress.data)
 
     def _on_end(self, how: str) -> None:
+        error = self.job.error if self.job is not None else ""
         self.job = None
         self.run_button.enabled = True
         self.cancel_button.enabled = False
         self.bar.visible = False
-        self.status.value = {"done": "", "failed": "Failed: see the notification.", "cancelled": "Cancelled."}[how]
+        failed = error or "Failed: see the notification."
+        self.status.value = {"done": "", "failed": failed, "cancelled": "Cancelled."}[how]
 
     def _on_copy(self) -> None:
         code = code_of(self.viewer.layers.selection.active) or self.code

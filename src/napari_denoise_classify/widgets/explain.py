@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, PushButton
-from napari.utils.notifications import show_error
 from napari.utils.theme import get_theme
 
 from ..core.steps import get_step
@@ -118,7 +117,7 @@ class ExplainDock(Dock):
         """Explain the chosen samples."""
         from ..core.workflow import classify_iter
 
-        classifier, target = self.classifier.read(), self.target.read()
+        target, classifier = self.target.read(), self.classifier.read()
         explain, options = self.explain.explain, self.explain.options
         self.code = code = classify_code(target, self.classifier.name, explain, options, None)
         work = classify_iter(
@@ -142,12 +141,12 @@ class ExplainDock(Dock):
         try:
             self._check()
         except USER_ERRORS as error:
-            show_error(str(error))
+            self.fail(error)
 
     def _check(self) -> None:
         from ..core.workflow import check_image_iter
 
-        classifier, target = self.classifier.read(), self.target.read()
+        target, classifier = self.target.read(), self.classifier.read()
         work = check_image_iter(
             [target.source.image],
             classifier,

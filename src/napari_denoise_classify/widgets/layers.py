@@ -160,8 +160,9 @@ def column_of(features: Any, column: str, what: str) -> Any:
         Naming the columns that exist.
     """
     if column not in features.columns:
-        has = ", ".join(map(str, features.columns)) or "none"
-        raise ValueError(f"The {what} have no feature {column!r}; they have: {has}.")
+        has = ", ".join(map(str, features.columns))
+        what_to_do = f"choose among {has}" if has else "set layer.features in the console"
+        raise ValueError(f"The {what} have no feature {column!r}: {what_to_do}.")
     return features[column]
 
 
@@ -176,7 +177,8 @@ def filled_column(features: Any, column: str, what: str) -> Any:
     values = column_of(features, column, what)
     empty = values.isna() | (values.astype(str).str.strip() == "")
     if empty.any():
-        raise ValueError(f"{int(empty.sum())} {what} have no {column}: give them one in the {what}' features.")
+        some = "1 lacks" if empty.sum() == 1 else f"{int(empty.sum())} lack"
+        raise ValueError(f"Of the {len(empty)} {what}, {some} a {column}: give each one in the features table.")
     return values.astype(str).to_numpy(dtype=np.str_)
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, PushButton, SpinBox
 from napari.layers import Labels, Shapes
-from napari.utils.notifications import show_error
 from napari.utils.theme import get_theme
 
 from .._version import __version__
@@ -127,7 +126,7 @@ class DenoiseDock(ProcessDock):
             source = take(self.image.value)
             self.launch(estimate_noise_iter(source.image, self.range.value), self._on_estimated)
         except USER_ERRORS as error:
-            show_error(str(error))
+            self.fail(error)
 
     def _on_estimated(self, found: NoiseEstimate) -> None:
         """Set the noise level of the chosen method, if it has one, and tell what was found."""
@@ -312,7 +311,7 @@ class MaskDock(ProcessDock):
             plane = shown_plane(self.viewer, self.image.value)
             self.launch(cluster_scores_iter(plane, METHODS, parameters), self._show_scores)
         except USER_ERRORS as error:
-            show_error(str(error))
+            self.fail(error)
 
     def _show_scores(self, table: Any) -> None:
         """Show table and curves at the bottom of the window, in place of the last ones."""

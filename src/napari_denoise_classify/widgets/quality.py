@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from magicgui.widgets import CheckBox, ComboBox, Container, Label, PushButton
-from napari.utils.notifications import show_error, show_info
+from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QSizePolicy, QTableWidget, QTableWidgetItem
 
 from ..core.estimation import NoiseEstimate, estimate_noise_iter
@@ -184,7 +184,7 @@ class QualityDock(Dock):
         try:
             write_whole(Path(path), lambda p: frame.to_csv(p, index=False))
         except USER_ERRORS as error:
-            show_error(str(error))
+            self.fail(error)
         else:
             self.say(f"Saved {path}.")
 

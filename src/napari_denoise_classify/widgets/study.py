@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, FileEdit, FloatSpinBox, LineEdit, PushButton, SpinBox, TextEdit
-from napari.utils.notifications import show_error
 from napari.utils.theme import get_theme
 
 from ..core.progress import Steps
@@ -135,7 +134,7 @@ class StudyDock(Dock):
             text = " + ".join(write_step(id, parameters) for id, parameters in steps) or "raw"
             Recipe.parse(text)
         except ValueError as error:
-            show_error(str(error))
+            self.fail(error)
             return
         lines = [line for line in self.recipes.value.splitlines() if line.strip()]
         if text not in lines:
@@ -203,7 +202,7 @@ class StudyDock(Dock):
         theme = get_theme(self.viewer.theme)
         self.table = StudyTable(checked.study, checked.notes, theme.background.as_hex(), theme.text.as_hex())
         self.viewer.window.add_dock_widget(self.table, name="Study results", area="bottom")
-        self.table.detach()
+        self.table.detach(self.native)
 
     def _done(self, result: Any, folder: Path | None) -> None:
         self.result = result
@@ -230,7 +229,7 @@ class StudyDock(Dock):
         try:
             self.result.report(Path(path))
         except (ValueError, OSError) as error:
-            show_error(str(error))
+            self.fail(error)
         else:
             self.say(f"Saved {path}.")
 

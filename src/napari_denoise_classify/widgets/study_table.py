@@ -89,6 +89,7 @@ class StudyTable(QWidget):
         copy.clicked.connect(self._on_copy)
         self.notes = QLabel("\n".join(notes))
         self.notes.setWordWrap(True)
+        self.notes.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.notes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.notes.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
         scroll: Any = QScrollArea()
@@ -116,15 +117,16 @@ class StudyTable(QWidget):
         layout.addLayout(left, 3)
         layout.addLayout(right, 4)
 
-    def detach(self) -> None:
-        """Become a window of its own, which can be docked: under the viewer there is no room for figures."""
+    def detach(self, panel: QWidget) -> None:
+        """Become a window of its own beside a panel; it can be docked, but under the viewer figures have no room."""
         dock: Any = self.parent()
         while dock is not None and not isinstance(dock, QDockWidget):
             dock = dock.parent()
         if dock is not None:
-            window = dock.parentWidget()
+            window: Any = dock.parentWidget()
             dock.setFloating(True)
-            dock.resize(min(1240, window.width()), min(660, window.height()))
+            beside = panel.mapToGlobal(panel.rect().topLeft()).x() - window.pos().x() - 60
+            dock.resize(min(1240, max(beside, 800), window.width()), min(660, window.height()))
             dock.move(window.pos().x() + 30, window.pos().y() + max(60, window.height() - dock.height() - 40))
 
     # --- filling --------------------------------------------------------------------------------------------------

@@ -138,6 +138,19 @@ class TargetFields:
         for widget in (self.points, self.objects, self.crop_size, self.stride):
             widget.visible = False
 
+    def read_whole(self) -> Target:
+        """Read the image alone, whatever the other rows say.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        image = self.image.value
+        if image is None:
+            raise ValueError("There is no image: open one, or take one from File ▸ Open Sample.")
+        return Target(take(image), pixel_size=pixel_size_of(image))
+
     def read(self) -> Target:
         """Read the rows.
 
@@ -146,12 +159,11 @@ class TargetFields:
         ValueError
             If a layer is missing or holds no positions.
         """
-        image = self.image.value
-        if image is None:
-            raise ValueError("There is no image: open one, or take one from File ▸ Open Sample.")
-        source, pixel_size = take(image), pixel_size_of(image)
+        target = self.read_whole()
         if self.where.value == WHOLE:
-            return Target(source, pixel_size=pixel_size)
+            return target
+        image: Image = self.image.value
+        source, pixel_size = target.source, target.pixel_size
         field = self.crop_size.field(pixel_size)
         if self.where.value == TILES:
             return Target(

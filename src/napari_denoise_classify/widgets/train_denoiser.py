@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from magicgui.widgets import CheckBox, ComboBox, Container, PushButton
-from napari.utils.notifications import show_error
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy
 
 from ..core.denoise.losses import SELF_SUPERVISED, SUPERVISED
 from ..core.denoise.settings import Architecture, DenoiserTraining
@@ -96,7 +93,6 @@ class TrainDenoiserDock(ProcessDock):
         self.epochs: list[Epoch] = []
         self.weights: Path | None = None
         self._run: _Run | None = None
-        self._scroll = self._make_scrollable()
         for box in (self.data.kind, self.data.place, self.noise.model, self.noise.of_noisy, self.network):
             box.changed.connect(self._on_change)
         for row in (self.advanced, self.data.mask_folder, self.data.mask_layer):
@@ -105,16 +101,6 @@ class TrainDenoiserDock(ProcessDock):
         self._on_change()
         self.finish()
         self.native.setMinimumWidth(400)
-        # The rows have their height once they have the window's font.
-        self.native_parent_changed.connect(lambda *_: QTimer.singleShot(0, self._scroll.updateGeometry))
-
-    def _make_scrollable(self) -> _Scroll:
-        """Put the form into an area that scrolls where the window is too low for all of its rows."""
-        layout = self.native.layout()
-        place = layout.indexOf(self.form.native)
-        scroll = _Scroll(self.form.native)
-        layout.insertWidget(place, scroll)
-        return scroll
 
     def _on_change(self) -> None:
         kind, network, advanced = self.data.kind.value, self.network.value, self.advanced.value
@@ -123,7 +109,7 @@ class TrainDenoiserDock(ProcessDock):
         self.start_from.visible = advanced
         for p in _ADVANCED:
             self.fields[p.name].widget.visible = advanced and self._applies(p.name)
-        self._scroll.updateGeometry()
+        self.scroll.updateGeometry()
 
     def _applies(self, name: str) -> bool:
         if name == "match_intensities":
@@ -279,7 +265,7 @@ class TrainDenoiserDock(ProcessDock):
         try:
             super().start()
         except USER_ERRORS as error:
-            show_error(str(error))
+            self.fail(error)
 
 
 class _Run:
@@ -300,33 +286,6 @@ class _Run:
         self.drawn = 0.0
         self.score = ""
         self.since: tuple[float, float] | None = None
-
-
-class _Scroll(QScrollArea):
-    """An area as high as its widget wants to be, and lower where there is no room."""
-
-    def __init__(self, widget: Any) -> None:
-        super().__init__()
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setWidgetResizable(True)
-        self._content = widget
-        self.setWidget(widget)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumHeight(120)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Maximum)
-
-    def sizeHint(self) -> Any:  # noqa: N802  # Qt's name
-        """Return the size of the widget, with room for the scroll bar."""
-        size = self._content.sizeHint()
-        size.setWidth(self.minimumSizeHint().width())
-        return size
-
-    def minimumSizeHint(self) -> Any:  # noqa: N802  # Qt's name
-        """Return the least width at which no row is cut."""
-        size = super().minimumSizeHint()
-        bar: Any = self.verticalScrollBar()
-        size.setWidth(self._content.minimumSizeHint().width() + bar.sizeHint().width())
-        return size
 
 
 def _score(epoch: Epoch, clean: bool) -> str:

@@ -45,6 +45,7 @@ class Job:
         self._ended = ended
         self._started = time.monotonic()
         self._over = False
+        self.error = ""  # of work that failed, in one sentence for people
 
         def generate() -> Steps[Any]:
             # Errors travel as results: the worker would turn a RuntimeError into a mere warning.
@@ -82,10 +83,12 @@ class Job:
             self._ended("done")
             self._done(result)
             return
-        self._ended("failed")
         if not isinstance(result.error, USER_ERRORS):
+            self._ended("failed")
             raise result.error
-        show_error(str(result.error))
+        self.error = str(result.error)
+        self._ended("failed")
+        show_error(self.error)
 
     def _on_finished(self) -> None:
         """Tell of a cancel: a worker that was asked to quit gives no result."""

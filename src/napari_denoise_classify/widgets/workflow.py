@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from magicgui.widgets import CheckBox, PushButton
-from napari.utils.notifications import show_error, show_info
+from napari.utils.notifications import show_info
 
 from ..core.files import ImageFile
 from ..core.recipe import Processed, Recipe
@@ -37,7 +37,7 @@ class WorkflowDock(Dock):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer, "Run", "Clean an image, classify it and see why: choose, then press Run.")
         self.target = TargetFields(napari_viewer, self.form)
-        self.classifier = ClassifierFields(self.form, nothing="None: only process the image")
+        self.classifier = ClassifierFields(self.form, nothing="none (only process)")
         self.as_trained = CheckBox(text="Prepare images as in training", name="as_trained", value=True)
         self.as_trained.tooltip = (
             "Denoise and mask as the classifier's training images were. Untick to try something else."
@@ -82,7 +82,7 @@ class WorkflowDock(Dock):
             return
         from ..core.workflow import classify_iter
 
-        classifier, target = self.classifier.read(), self.target.read()
+        target, classifier = self.target.read(), self.classifier.read()
         method, options = self.explain.explain, self.explain.options
         self.code = code = classify_code(target, self.classifier.name, method, options, recipe)
         work = classify_iter(
@@ -113,7 +113,7 @@ class WorkflowDock(Dock):
         self.launch(work, done)
 
     def _process(self, recipe: Recipe) -> None:
-        target = self.target.read()
+        target = self.target.read_whole()
         self.code = recipe_code(target.source, recipe)
         record = {**recipe.record(target.source.image.samples), "source": target.source.name, "python": self.code}
 
@@ -136,12 +136,12 @@ class WorkflowDock(Dock):
     def save(self, folder: Path) -> None:
         """Write everything that the last run found into a folder; nothing is replaced."""
         if self._save is None:
-            show_error("There are no results to save yet: press Run first.")
+            self.fail(ValueError("There are no results to save yet: press Run first."))
             return
         try:
             written = self._save(folder)
         except USER_ERRORS as error:
-            show_error(str(error))
+            self.fail(error)
             return
         show_info(f"Saved {len(written)} files in {folder}.")
         self.say(f"Saved {len(written)} files in {folder}.")

@@ -1,0 +1,75 @@
+"""What all panels share: rows that scroll, and the line of outcome."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QApplication
+
+from napari_denoise_classify.widgets.classify import TRAIN
+
+PANELS = ["Workflow", "Denoise", "Train denoiser", "Mask", "Classify", "Explain", "Study", "Quality"]
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_a_panel_fits_a_low_window_and_wants_all_its_rows(open_dock, name):
+    _, dock = open_dock(name)
+    assert dock.native.minimumSizeHint().height() < 400
+    assert dock.scroll.sizeHint().height() >= dock.form.native.sizeHint().height()
+    assert dock.native.isAncestorOf(dock.form.native)
+    assert not dock.scroll.isAncestorOf(dock.run_button.native)
+
+
+def test_the_area_follows_the_rows(open_dock, qtbot):
+    _, dock = open_dock("Classify")
+    qtbot.wait(50)
+    few = dock.scroll.sizeHint().height()
+    dock.task.value = TRAIN
+    dock.labelled.samples.value = "objects"
+    qtbot.waitUntil(lambda: dock.scroll.sizeHint().height() > few + 200)
+    dock.task.value = "Apply a classifier"
+    qtbot.waitUntil(lambda: dock.scroll.sizeHint().height() == few)
+
+
+def test_the_wheel_does_not_change_a_row_that_was_not_clicked(open_dock, qtbot):
+    _, dock = open_dock("Mask")
+    radius = dock.form.get_widget("radius")
+    qtbot.wait(50)
+
+    def turn() -> None:
+        up = QWheelEvent(
+            *(QPointF(5, 5), QPointF(5, 5), QPoint(0, 0), QPoint(0, 120)),
+            *(Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False),
+        )
+        QApplication.sendEvent(radius.native, up)
+
+    before = radius.value
+    turn()
+    assert radius.value == before
+    assert radius.native.focusPolicy() == Qt.FocusPolicy.StrongFocus
+
+
+def test_processing_alone_asks_for_no_points(open_dock, wait, errors):
+    viewer, dock = open_dock("Workflow")
+    viewer.add_image(np.eye(32, dtype=np.uint8), name="field")
+    dock.target.where.value = "points"
+    dock.classifier.choice.value = ""
+    dock.denoiser.step = ("gaussian", {"kernel_size": 3})
+    dock.run_button.native.click()
+    wait(dock)
+    assert errors == []
+    assert dock.status.value.startswith("Added field gaussian")
+
+
+def test_an_error_stays_in_the_panel(open_dock, wait, errors):
+    viewer, dock = open_dock("Denoise")
+    dock.run_button.native.click()
+    assert dock.status.value == errors[-1]
+    viewer.add_image(np.full((32, 32), np.nan, np.float32), name="nothing")
+    dock.method.step = ("gaussian", {"kernel_size": 3})
+    dock.run_button.native.click()
+    wait(dock)
+    assert "NaN" in errors[-1]
+    assert dock.status.value == errors[-1]
