@@ -7,7 +7,7 @@
 DATA holds ``set12`` (the 12 test images of the denoising papers), ``histology_wsi`` (an H&E slide that no shipped
 network was trained on) and ``w2s_pairs`` (real noisy and clean fluorescence images). Sections:
 
-- ``set12``: the central 160 × 160 pixels (BM3D takes minutes per megapixel), Gaussian noise of σ 10, 15, 25, 50;
+- ``set12``: the central 160 × 160 pixels, Gaussian noise of σ 10, 15, 25, 50;
 - ``he``: six 160 × 160 tiles of the slide's tissue, drawn at random, same noise on each colour;
 - ``poisson``: six clean W2S crops of fields that the shipped U-Net never saw, Poisson-Gaussian noise;
 - ``w2s``: the real noisy images of the same fields (central 160 × 160, all channels), affine-matched PSNR.
