@@ -308,7 +308,8 @@ def test_tables_of_stacks_and_objects_can_be_used_again(model, tmp_path, rng):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("y,x\n1,foo\n", "must be numbers"), ("", "cannot be read"), ("y;x\n1;2\n", "save it with commas")]
+    ("text", "words"),
+    [("y,x\n1,foo\n", "must be numbers"), ("", "cannot be read"), ("y;x\n1;2\n", "save it with commas")],
 )
 def test_bad_tables_of_points_are_named(model, tmp_path, text, words):
     iio.imwrite(tmp_path / "a.png", np.zeros((20, 20), np.uint8))
