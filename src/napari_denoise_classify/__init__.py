@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .core.api import denoise, mask
+    from .core.api import denoise, mask, release_memory
     from .core.class_maps import ClassMap, class_map
     from .core.classify.augmentation import augment
     from .core.classify.bundle import Classifier
@@ -88,6 +88,7 @@ _WHERE = {
     "measure_objects": "core.classify.objects",
     "painted_classes": "core.classify.objects",
     "parse_noise": "core.noise",
+    "release_memory": "core.api",
     "residual": "core.quality",
     "residual_structure": "core.quality",
     "steps": "core.steps",
@@ -141,6 +142,7 @@ __all__ = [
     "measure_objects",
     "painted_classes",
     "parse_noise",
+    "release_memory",
     "residual",
     "residual_structure",
     "steps",

@@ -56,6 +56,7 @@ NAMES = {
     "measure_objects",
     "painted_classes",
     "parse_noise",
+    "release_memory",
     "residual",
     "residual_structure",
     "steps",

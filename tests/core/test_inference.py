@@ -129,6 +129,63 @@ def test_enlarging_survives_full_memory(limit: int) -> None:
     np.testing.assert_array_equal(run(work), planes.repeat(2, 1).repeat(2, 2) + 1)
 
 
+@settings(max_examples=40)
+@given(
+    height=sides,
+    width=sides,
+    tile=st.integers(8, 40),
+    cells=st.integers(0, 3),
+    multiple=st.sampled_from([1, 4, 8]),
+    upscale=st.sampled_from([1, 2]),
+)
+def test_blended_tiles_add_up(height: int, width: int, tile: int, cells: int, multiple: int, upscale: int) -> None:
+    planes = np.random.default_rng(0).random((2, height, width, 1), np.float32)
+
+    def enlarge(x: torch.Tensor) -> torch.Tensor:
+        return x.repeat_interleave(upscale, 2).repeat_interleave(upscale, 3)
+
+    work = predict_iter(
+        network(3, 1),
+        planes,
+        cells * multiple,
+        multiple=multiple,
+        upscale=upscale,
+        blend=True,
+        tile=max(tile, multiple),
+        forward=enlarge,
+    )
+    np.testing.assert_allclose(run(work), planes.repeat(upscale, 1).repeat(upscale, 2), atol=1e-6)
+
+
+def test_blending_hides_the_seams_of_tiles_that_disagree() -> None:
+    """Each tile answers with its own mean, as attention may: no step between pixels is as large as between tiles."""
+
+    def mean(x: torch.Tensor) -> torch.Tensor:
+        return x.mean((1, 2, 3), keepdim=True).expand_as(x)
+
+    ramp = np.broadcast_to(np.linspace(0, 1, 120, dtype=np.float32)[:, None], (1, 120, 120))[..., None]
+    steps = {}
+    for blend in (False, True):
+        work = predict_iter(network(3, 1), ramp.copy(), 16, blend=blend, tile=40, forward=mean)
+        steps[blend] = np.abs(np.diff(run(work)[0, :, :, 0], axis=0)).max()
+    assert steps[True] < steps[False] / 20
+
+
+def test_the_shipped_restormer_has_no_seams() -> None:
+    from napari_denoise_classify.core.denoise.neural import open_network
+
+    net = open_network("restormer", "auto", 1)[0].network
+    y, x = np.mgrid[:192, :192] / 12
+    noise = np.random.default_rng(0).normal(0, 0.1, (192, 192))
+    planes = (0.5 + 0.3 * np.sin(x) * np.cos(y) + noise).astype(np.float32)[None, ..., None]
+    untiled = run(predict_iter(net, planes, net.halo, multiple=8, tile=192))
+    tiled = run(predict_iter(net, planes, net.halo, multiple=8, tile=96, blend=True))
+    # Bounded: attention over another field answers a little differently.
+    assert np.abs(tiled - untiled).max() < 0.05
+    steps = [np.abs(np.diff(result[0, :, :, 0], axis=0))[95].mean() for result in (tiled, untiled)]
+    assert steps[0] == pytest.approx(steps[1], rel=0.2)  # across the seam
+
+
 def test_strided_planes_give_the_same() -> None:
     net = network(4, 3)
     planes = np.random.default_rng(0).random((3, 2, 30, 41), np.float32).transpose(1, 3, 2, 0)
@@ -169,6 +226,28 @@ def test_memory_that_never_suffices_is_reported() -> None:
     planes = np.zeros((1, 100, 100, 1), np.float32)
     with pytest.raises(MemoryError, match="not enough memory"):
         run(predict_iter(network(3, 1), planes, 3, forward=forward))
+
+
+def test_a_gpu_whose_memory_is_full_is_left_for_the_cpu_and_that_is_said() -> None:
+    """The device is a CPU that calls itself a GPU: whatever is computed there runs out of memory."""
+    net = network(4, 1)
+    planes = np.random.default_rng(0).random((2, 100, 90, 1), np.float32)
+    calls: list[str] = []
+
+    class Full(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            calls.append(x.device.type)
+            if x.device.type == "meta":
+                raise torch.OutOfMemoryError("out of memory")
+            return net(x)
+
+    notes: list[str] = []
+    work = predict_iter(Full(), planes, net.halo, device=torch.device("meta"), tile=128)
+    out = run(work, lambda p: notes.append(p.note))
+    np.testing.assert_allclose(out, whole(net, planes), atol=1e-5)
+    assert calls[0] == "meta"
+    assert calls[-1] == "cpu"
+    assert notes[-1] == "The GPU's memory was full: computed on the CPU."
 
 
 def test_other_errors_are_not_swallowed() -> None:

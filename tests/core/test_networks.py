@@ -269,15 +269,15 @@ def test_what_a_pixel_depends_on_lies_within_the_halo(architecture: str, argumen
         torch.nn.init.uniform_(p, 0.01, 0.1)  # nothing cancels, nothing is cut off by a ReLU
     side = -(-(2 * net.halo + 40) // net.multiple) * net.multiple
     middle, k = side // 2 // net.multiple * net.multiple, net.upscale
-    reach = 0
-    for offset in (0, net.multiple - 1):  # both ends of a cell of the coarsest grid
+    reach = 0  # beyond the edges of the cell of the coarsest grid, on which tiles end
+    for offset in (0, net.multiple - 1):  # both ends of the cell
         x = torch.rand(1, net.samples, side, side, requires_grad=True)
         net(x.double().float())[0, 0, (middle + offset) * k, (middle + offset) * k].backward()
         lines = torch.nonzero(x.grad[0].abs().sum((0, 1))).ravel()
         assert lines.min() > 0
         assert lines.max() < side - 1
-        reach = max(reach, middle + offset - int(lines.min()), int(lines.max()) - middle - offset)
-    assert 0 < reach <= net.halo
+        reach = max(reach, middle - int(lines.min()), int(lines.max()) - (middle + net.multiple - 1))
+    assert reach <= net.halo < reach + net.multiple
 
 
 @settings(max_examples=12)

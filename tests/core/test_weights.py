@@ -24,7 +24,6 @@ from napari_denoise_classify.core.denoise.weights import (
     SHIPPED,
     Weights,
     about_text,
-    cache_folder,
     locate,
     names,
     read_about,
@@ -33,6 +32,7 @@ from napari_denoise_classify.core.denoise.weights import (
     resolve,
     sha256_of,
 )
+from napari_denoise_classify.core.files import cache_folder
 
 
 class Quiet(SimpleHTTPRequestHandler):

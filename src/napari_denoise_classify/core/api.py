@@ -121,3 +121,26 @@ def mask(
     if not return_mask:
         return recipe.apply(image, axes, rgb)
     return Masked(*run(recipe.apply_iter(PlaneImage.wrap(image, axes, rgb))))
+
+
+def release_memory() -> None:
+    """Give back the memory of loaded networks, and what the GPU's allocator keeps.
+
+    After a run the memory of its intermediate results is free already; only the networks stay, for the next run.
+    """
+    import gc
+    import sys
+
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    from .compiled import forget
+    from .denoise.neural import forget_networks
+    from .device import trim
+
+    forget_networks()
+    forget()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    trim()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .ome_zarr import SUFFIX, is_zarr, read_ome_zarr
+from .regions import RawPixels, as_dask, tiff_pixels
+from .whole import all_or_none as all_or_none
+from .whole import remove_temporaries as remove_temporaries
+from .whole import write_whole as write_whole
+
 SLIDES = (".svs", ".ndpi", ".scn")
 TIFF = (".tif", ".tiff", ".btf", *SLIDES)
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 IMAGE_SUFFIXES = (*TIFF, *PICTURES, ".npy")
+CACHE_VARIABLE = "NAPARI_DENOISE_CLASSIFY_CACHE"
+"""Environment variable that names the folder for downloaded weights, processed images and measurements."""
+LARGE = 2**28
+"""Programs that work block by block leave images of more bytes than this on disk."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,7 @@ class ImageFile:
     Attributes
     ----------
     data : array
+        A dask array if the pixels are still on disk.
     axes : str
         One letter per axis; ``"?"`` where the file does not say.
     path : Path
@@ -35,15 +45,27 @@ class ImageFile:
     unit : str
         Of the resolution: ``"micron"``, ``"inch"``, ``"centimeter"`` or empty.
     metadata : dict
-        What else is carried over to a TIFF written from it (ImageJ's or OME's).
+        What else is carried over to a file written from it (ImageJ's, OME's, OME-Zarr's).
     """
 
-    data: npt.NDArray[Any]
+    data: Any
     axes: str
     path: Path
     resolution: tuple[float, float] | None = None
     unit: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def lazy(self) -> bool:
+        """Whether the pixels are still on disk."""
+        return not isinstance(self.data, np.ndarray)
+
+
+def cache_folder() -> Path:
+    """Return the folder of what can be fetched or computed again."""
+    import pooch
+
+    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("napari-denoise-classify"))
 
 
 def user_path(path: str | Path) -> Path:
@@ -54,13 +76,18 @@ def user_path(path: str | Path) -> Path:
         return Path(path)
 
 
+def stem_of(path: Path) -> str:
+    """Return the name of an image without its suffix, ``.ome.zarr`` being one."""
+    return path.name.removesuffix(".ome.zarr") if path.name.endswith(".ome.zarr") else path.stem
+
+
 def find_images(patterns: Iterable[str | Path]) -> list[Path]:
     """Expand files, folders and globs into image files, sorted, each once.
 
     Parameters
     ----------
     patterns : iterable of str or Path
-        A folder stands for the images in it, not in its subfolders.
+        A folder stands for the images in it, not in its subfolders; but one that is a zarr store is an image itself.
 
     Raises
     ------
@@ -70,26 +97,33 @@ def find_images(patterns: Iterable[str | Path]) -> list[Path]:
     found: dict[Path, Path] = {}  # by the resolved path: an image that is named twice counts once
     for pattern in patterns:
         path = user_path(pattern)
-        if path.is_dir():
-            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        if is_zarr(path):
+            matches = [path]
+        elif path.is_dir():
+            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in (*IMAGE_SUFFIXES, SUFFIX))
         elif path.exists():
             matches = [path]
         else:
-            matches = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
+            found_paths = (Path(p) for p in glob.glob(str(path), recursive=True))
+            matches = sorted(p for p in found_paths if p.is_file() or is_zarr(p))
         if not matches:
             raise ValueError(f"{pattern}: there is no such file, and no image that matches.")
         for match in matches:
-            found.setdefault(match.resolve(), match)
+            found.setdefault(Path(os.path.realpath(match)), match)  # links may go in a circle
     return list(found.values())
 
 
-def read_image(path: str | Path) -> ImageFile:
+def read_image(path: str | Path, lazy_above: int | None = None) -> ImageFile:
     """Read an image.
 
     Parameters
     ----------
     path : str or Path
-        TIFF (ImageJ, OME, plain), whole-slide SVS (its largest level), PNG, JPEG, BMP or NPY.
+        TIFF (ImageJ, OME, plain), whole-slide SVS (its largest level), PNG, JPEG, BMP, NPY, or an OME-Zarr folder
+        (its largest level).
+    lazy_above : int, optional
+        Leave the pixels of a TIFF, SVS, NPY or zarr on disk if they have more bytes than this; ``data`` is a dask
+        array then.
 
     Raises
     ------
@@ -98,16 +132,17 @@ def read_image(path: str | Path) -> ImageFile:
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    if is_zarr(path):
+        return _read_zarr(path, lazy_above)
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file.")
     if suffix not in IMAGE_SUFFIXES:
         raise ValueError(f"{path}: this kind of file is not read; use {', '.join(IMAGE_SUFFIXES)}.")
     try:
         if suffix in TIFF:
-            return _read_tiff(path)
+            return _read_tiff(path, lazy_above)
         if suffix == ".npy":
-            array = np.load(path, allow_pickle=False)
-            return ImageFile(array, "?" * (array.ndim - 2) + "YX", path)
+            return _read_npy(path, lazy_above)
         if suffix == ".png":
             array = _decode_png(path.read_bytes())
             return ImageFile(array, "YXS" if array.ndim == 3 else "YX", path)
@@ -117,8 +152,34 @@ def read_image(path: str | Path) -> ImageFile:
         if suffix in (".jpg", ".jpeg") and array.ndim == 3 and array.shape[-1] == 4:
             raise ValueError("it is a CMYK picture for print: save it as RGB")
         return ImageFile(array, "YXS" if array.ndim == 3 else "YX", path)
+    except ImportError:
+        raise
     except Exception as error:  # the readers' errors for damaged files have no common base
         raise ValueError(f"{path}: this file cannot be read as an image ({error}).") from error
+
+
+def _read_zarr(path: Path, lazy_above: int | None) -> ImageFile:
+    found = read_ome_zarr(path)
+    sizes = {axis.letter: axis.micrometres for axis in found.axes}
+    y, x = sizes["Y"], sizes["X"]
+    data = found.dask()
+    if lazy_above is None or data.nbytes <= lazy_above:
+        data = found.levels[0][...]
+    metadata: dict[str, Any] = {"ome_zarr": found}
+    return ImageFile(
+        data, found.letters, path, (1 / y, 1 / x) if y and x else None, "micron" if y and x else "", metadata
+    )
+
+
+def _read_npy(path: Path, lazy_above: int | None) -> ImageFile:
+    array = np.load(path, allow_pickle=False, mmap_mode=None if lazy_above is None else "r")
+    axes = "?" * (array.ndim - 2) + "YX"
+    if isinstance(array, np.memmap):
+        if array.nbytes > lazy_above and array.flags.c_contiguous:  # type: ignore[operator]  # it is a number here
+            array = as_dask(RawPixels(str(path), array.shape, array.dtype.str, array.offset), axes)
+        else:
+            array = np.array(array)
+    return ImageFile(array, axes, path)
 
 
 def _decode_png(content: bytes) -> npt.NDArray[Any]:
@@ -144,7 +205,7 @@ def _encode_png(path: Path, data: npt.NDArray[Any]) -> None:
         raise OSError(f"{path.parent}: the PNG could not be written.")
 
 
-def _read_tiff(path: Path) -> ImageFile:
+def _read_tiff(path: Path, lazy_above: int | None = None) -> ImageFile:
     import tifffile
 
     with tifffile.TiffFile(path) as tif:
@@ -153,8 +214,9 @@ def _read_tiff(path: Path) -> ImageFile:
         if len(tif.series) > 1 and path.suffix.lower() not in SLIDES:
             raise ValueError(f"it holds {len(tif.series)} images of their own: save them as separate files")
         series = tif.series[0]
-        data = series.asarray()
         axes = "".join(letter if letter in "TCZYXS" else "?" for letter in series.axes)
+        lazy = lazy_above is not None and series.nbytes > lazy_above
+        data = as_dask(tiff_pixels(path, series), axes) if lazy else series.asarray()
         if axes.count("S") and data.shape[axes.index("S")] not in (3, 4):
             axes = axes.replace("S", "?")
         if tif.is_imagej and axes.count("?") == 1 and "Z" not in axes:
@@ -209,31 +271,6 @@ def _ome_sizes(xml: str) -> dict[str, Any]:
     return found
 
 
-def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
-    """Write a file so that it appears whole or not at all.
-
-    Parameters
-    ----------
-    path : Path
-        Folders are made as needed.
-    write : callable
-        Called with a temporary path of the same suffix in the same folder.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=f".{path.stem[:40]}-", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        mask = os.umask(0)  # mkstemp made it private: give it the permissions of any other new file
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
 def write_like(path: Path, data: npt.NDArray[Any], source: ImageFile, axes: str | None = None) -> Path:
     """Write an image with the axes and pixel size of the file that it was made from, or smaller pixels if enlarged.
 
@@ -280,10 +317,7 @@ def _write_tiff(path: Path, data: npt.NDArray[Any], axes: str, source: ImageFile
         options |= {"tile": (256, 256), "compression": "zlib"}
     known = source.data.ndim == len(source.axes) and source.data.size > 0
     factor = data.shape[axes.index("Y")] / source.data.shape[source.axes.index("Y")] if known else 1
-    if source.resolution:
-        y, x = (number * factor for number in source.resolution)
-        options["resolution"] = (x, y)
-        options["resolutionunit"] = {"inch": 2, "centimeter": 3}.get(source.unit, 1)
+    options |= resolution_options(source, factor)
     fits_imagej = (
         data.dtype in (np.uint8, np.uint16, np.float32) and "?" not in axes and (not colour or data.dtype == np.uint8)
     )
@@ -292,9 +326,28 @@ def _write_tiff(path: Path, data: npt.NDArray[Any], axes: str, source: ImageFile
         data = data.transpose([axes.index(letter) for letter in order])
         options.pop("compression"), options.pop("tile", None)
         tifffile.imwrite(path, data, imagej=True, metadata={**source.metadata["imagej"], "axes": order}, **options)
-    elif "ome" in source.metadata and "?" not in axes:
-        sizes = dict(source.metadata["ome"])
-        sizes |= {key: sizes[key] / factor for key in ("PhysicalSizeX", "PhysicalSizeY") if key in sizes}
-        tifffile.imwrite(path, data, ome=True, metadata={**sizes, "axes": axes}, **options)
+    elif (sizes := ome_metadata(source, axes, factor)) is not None:
+        tifffile.imwrite(path, data, ome=True, metadata=sizes, **options)
     else:
         tifffile.imwrite(path, data, metadata={"axes": axes.replace("?", "Q")}, **options)
+
+
+def resolution_options(source: ImageFile, factor: float) -> dict[str, Any]:
+    """Return what TIFF's tags say of the pixel size, for an image that is larger than its source by a factor."""
+    if not source.resolution:
+        return {}
+    y, x = (number * factor for number in source.resolution)
+    return {"resolution": (x, y), "resolutionunit": {"inch": 2, "centimeter": 3}.get(source.unit, 1)}
+
+
+def ome_metadata(source: ImageFile, axes: str, factor: float) -> dict[str, Any] | None:
+    """Return what is written into the header of an OME-TIFF; None for files that should not be one."""
+    if "?" in axes or not {"ome", "ome_zarr"} & source.metadata.keys():
+        return None
+    sizes = dict(source.metadata.get("ome", {}))
+    if "ome_zarr" in source.metadata:
+        for axis in source.metadata["ome_zarr"].axes:
+            if axis.letter in "ZYX" and axis.micrometres:
+                sizes[f"PhysicalSize{axis.letter}"] = axis.micrometres
+    sizes |= {key: sizes[key] / factor for key in ("PhysicalSizeX", "PhysicalSizeY") if key in sizes}
+    return {**sizes, "axes": axes}

@@ -7,14 +7,14 @@ any axes and dtype, becomes planes and how planes become that array again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from .progress import Progress, Steps, run
+from .progress import Progress, Steps, run, within
 
 Index: TypeAlias = tuple[int, ...]
 Pooling: TypeAlias = Literal["image", "stack", "plane"]
@@ -22,6 +22,7 @@ IntensityRange: TypeAlias = Pooling | tuple[float, float]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 AXES = "TCZYXS"
+_BAND_PIXELS, _BAND_ROWS = 2**24, 256  # of a plane that is looked through from top to bottom
 _CHUNK_PIXELS = 2**22  # planes are handed on in groups of about this many values: bounded memory, full batches
 
 
@@ -226,13 +227,33 @@ class PlaneImage:
         ValueError
             If it holds NaN or infinite pixels.
         """
-        plane = np.asarray(self.data[index])
-        if plane.dtype.kind == "f" and not np.isfinite(plane).all():
+        return self._pixels(index)
+
+    def _pixels(self, index: Index, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[Any]:
+        pixels = np.asarray(self.data[(*index, rows, columns)])
+        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             where = f" in plane {index}" if index else ""
             raise ValueError(
                 f"The image holds NaN or infinite pixels{where}: replace them first, with numpy.nan_to_num for example."
             )
-        return plane
+        return pixels
+
+    def read(self, indices: Sequence[Index], rows: slice, columns: slice) -> PlaneImage:
+        """Read a part of some planes into memory, as an image of its own with one leading axis.
+
+        Parameters
+        ----------
+        indices : sequence of tuple
+            Leading indices.
+        rows, columns : slice
+
+        Raises
+        ------
+        ValueError
+            If it holds NaN or infinite pixels.
+        """
+        pixels = np.stack([self._pixels(index, rows, columns) for index in indices])
+        return PlaneImage(pixels, "?YXS" if self.rgb else "?YX")
 
     def ranges(self, how: IntensityRange) -> dict[Index, tuple[float, float]]:
         """Find the intensity range of every plane.
@@ -270,8 +291,7 @@ class PlaneImage:
         found: dict[Index, tuple[float, float]] = {}
         total = int(np.prod(self.lead_shape, dtype=np.int64))
         for k, index in enumerate(self.indices()):
-            yield Progress(k / total, "finding the intensity range")
-            low, high = _extremes(self.raw_plane(index)[..., : 3 if self.rgb else None])
+            low, high = yield from within(self._extremes_iter(index), k / total, (k + 1) / total)
             key = self._pool(index, how)
             if key in found:
                 low, high = min(low, found[key][0]), max(high, found[key][1])
@@ -281,6 +301,23 @@ class PlaneImage:
             key: (low, high if high > low else low + max(1.0, abs(low) * 1e-6)) for key, (low, high) in found.items()
         }
         return {index: settled[self._pool(index, how)] for index in self.indices()}
+
+    def _extremes_iter(self, index: Index) -> Steps[tuple[float, float]]:
+        """Return the lowest and highest value of a plane, isolated pixels aside; read in bands of rows."""
+        height, width = self.plane_shape
+        step = max(_BAND_ROWS, _BAND_PIXELS // width // _BAND_ROWS * _BAND_ROWS)
+        lows, highs = [], []
+        last: npt.NDArray[Any] | None = None  # two rows: those whose neighbours were not read yet, and one above
+        for start in range(0, height, step):
+            yield Progress(start / height, "finding the intensity range")
+            band = self._pixels(index, slice(start, start + step))[..., : 3 if self.rgb else None]
+            band = band if last is None else np.concatenate([last, band])
+            smooth = _without_specks(band, median=min(height, width) >= 3)
+            inner = smooth[0 if last is None else 1 : None if start + step >= height else -1]
+            lows.append(float(inner.min()))
+            highs.append(float(inner.max()))
+            last = band[-2:].copy()
+        return min(lows), max(highs)
 
     def _pool(self, index: Index, how: Pooling) -> Index:
         names = self.lead_axes
@@ -352,7 +389,12 @@ class PlaneImage:
 
     def unwrap(self, data: Any) -> Any:
         """Put an array in canonical order back into the order of the axes that were given."""
-        return data.transpose(tuple(np.argsort(self._order(self.axes)).tolist()))
+        return data.transpose(self.unwrapped_order(self.axes))
+
+    @classmethod
+    def unwrapped_order(cls, axes: str) -> tuple[int, ...]:
+        """Return where each of an image's axes is in canonical order."""
+        return tuple(np.argsort(cls._order(axes)).tolist())
 
 
 def _wide(dtype: npt.DTypeLike) -> type[np.floating[Any]]:
@@ -375,13 +417,14 @@ def from_float(values: npt.NDArray[np.floating[Any]], dtype: npt.DTypeLike) -> n
     return np.asarray(values.astype(dtype))
 
 
-def _extremes(plane: npt.NDArray[Any]) -> tuple[float, float]:
-    """Return the lowest and highest value of a plane, isolated pixels aside."""
+def _without_specks(band: npt.NDArray[Any], median: bool) -> npt.NDArray[Any]:
+    """Return the 3 × 3 median, which isolated pixels do not move."""
     from .opencv import cv2
 
-    if plane.dtype.itemsize > 4 and np.abs(plane).max() > np.finfo(np.float32).max:
+    if band.dtype.itemsize > 4 and np.abs(band).max() > np.finfo(np.float32).max:
         raise ValueError("The image holds values beyond ±3.4e38: rescale it first.")
-    if min(plane.shape[:2]) >= 3:
-        small = plane.dtype in (np.uint16, np.int16, np.float32)
-        plane = cv2.medianBlur(np.ascontiguousarray(plane if small else plane.astype(np.float32)), 3)
-    return float(plane.min()), float(plane.max())
+    if not median:
+        return band
+    small = band.dtype in (np.uint16, np.int16, np.float32)
+    smooth: npt.NDArray[Any] = cv2.medianBlur(np.ascontiguousarray(band if small else band.astype(np.float32)), 3)
+    return smooth

@@ -11,27 +11,32 @@ plus a halo on every side that has a neighbour; the halo is thrown away::
               └───────────────────┘
 
 Where the halo is at least the network's receptive radius, the result equals the one without tiles: an outer part
-that ends at the image border is padded by the network just as the whole image would be.
+that ends at the image border is padded by the network just as the whole image would be. Networks with attention see
+the whole tile: there, neighbouring tiles are blended into each other where they overlap, so that no seam shows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .device import best_device, is_out_of_memory, place
+from .compiled import Compiled, compiled
+from .device import ON_CPU, best_device, is_out_of_memory, place
 from .images import FloatArray
 from .progress import Progress, Steps
+from .tuning import FAST, TILE, Call, tune_iter
 
 if TYPE_CHECKING:
     import torch
 
-TILE = 512
-_BATCH_PIXELS = {"cpu": 2**19, "cuda": 2**22, "mps": 2**20}
+_BATCH_PIXELS = {"cpu": 2**18, "cuda": 2**22, "mps": 2**20}
+_COMPILE_FROM = 2**20  # pixels: for fewer, compiling would take longer than it saves
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,9 @@ def predict_iter(
     *,
     multiple: int = 1,
     upscale: int = 1,
-    tile: int = TILE,
+    blend: bool = False,
+    level: float | None = None,
+    tile: int | None = None,
     device: torch.device | None = None,
     forward: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> Steps[FloatArray]:
@@ -146,8 +153,12 @@ def predict_iter(
         What the network is given has sides that are multiples of this; the image is extended by its mirror image.
     upscale : int
         How many times as large the network's output is, along Y and X.
-    tile : int
-        Largest side of a tile's inner part.
+    blend : bool
+        Whether tiles fade into each other where they overlap: for networks that no halo makes exact.
+    level : float, optional
+        The network's second argument, if it takes one: the noise level.
+    tile : int, optional
+        Largest side of a tile's inner part; default: what suits this computer.
     device : torch.device, optional
         Default: the best there is. When its memory is full the batch is halved, then the tile, then the CPU does it.
     forward : callable, optional
@@ -165,42 +176,195 @@ def predict_iter(
     import torch
 
     device = device or best_device()
-    pixels = _BATCH_PIXELS.get(device.type, 2**19)
-    call = forward or network
+    pixels = _BATCH_PIXELS.get(device.type, 2**18)
     size = planes.shape[1:3]
     halo = -(-halo // multiple) * multiple
-    planes = np.pad(planes, ((0, 0), *((0, -n % multiple) for n in size), (0, 0)), mode="symmetric")
+    if any(n % multiple for n in size):
+        planes = np.pad(planes, ((0, 0), *((0, -n % multiple) for n in size), (0, 0)), mode="symmetric")
     height, width = planes.shape[1:3]
     out = np.empty((len(planes), height * upscale, width * upscale, planes.shape[-1]), np.float32)
-    note = ""
+    work = len(planes) * height * width
+    note, fast = "", False
+    engine: _Engine | None = None
     while True:
         try:
-            place(network.eval(), device)
+            engine = _Engine(network, planes.shape[-1], device, work, forward, level)
+            if tile is None and forward is None:
+                tuning = yield from tune_iter(
+                    network,
+                    engine,
+                    device,
+                    samples=planes.shape[-1],
+                    halo=halo,
+                    multiple=multiple,
+                    pixels=work,
+                    backend=engine.name,
+                )
+                tile, fast = tuning.tile, tuning.fast
+            tile = tile or TILE
             tiles = plan_tiles(height, width, tile, halo, multiple)
-            total, done = len(planes) * len(tiles), 0
-            for batch in _batches(len(planes), tiles, pixels):
-                stack = np.stack([planes[i][t.outer] for i, t in batch])
-                with torch.inference_mode():
-                    x = torch.from_numpy(stack).permute(0, 3, 1, 2).to(device)  # a view: channels last already
-                    y = call(x).permute(0, 2, 3, 1).to("cpu", torch.float32).numpy()
-                for (i, t), result in zip(batch, y, strict=True):
-                    out[i][_enlarged(t.inner, upscale)] = result[_enlarged(t.crop, upscale)]
-                done += len(batch)
-                yield Progress(done / total, f"tile {done} of {total}{note}")
+            put = _Blend(out, tiles, halo, upscale) if blend and len(tiles) > 1 else partial(_put, out, upscale)
+            total, done, word = len(planes) * len(tiles), 0, "fast" if fast else "exact"
+            waiting: tuple[list[tuple[int, Tile]], Callable[[], FloatArray]] | None = None
+            for batch in [*_batches(len(planes), tiles, pixels), None]:
+                # One batch computes on the device while the last one's result is fetched and stored.
+                started = None if batch is None else (batch, _start(engine, planes, batch, device, fast))
+                if waiting is not None:
+                    for (i, t), result in zip(waiting[0], waiting[1](), strict=True):
+                        put(i, t, result)
+                    done += len(waiting[0])
+                    yield Progress(done / total, f"tile {done} of {total}, {word}", note=note or (FAST if fast else ""))
+                waiting = started
             return out[:, : size[0] * upscale, : size[1] * upscale]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+            waiting = None
+            tile = tile or TILE
             if pixels > (tile + 2 * halo) ** 2:
                 pixels //= 2
             elif tile > max(64, multiple):
                 tile //= 2
             elif device.type != "cpu":
-                device, note = torch.device("cpu"), " (on the CPU: the GPU's memory is full)"
-                tile, pixels = TILE, _BATCH_PIXELS["cpu"]
+                device, note = torch.device("cpu"), ON_CPU
+                tile, pixels, fast = TILE, _BATCH_PIXELS["cpu"], False
             else:
                 raise MemoryError(
                     "There is not enough memory for this network: close other programs, or crop the image."
                 ) from error
+        finally:
+            if engine is not None:
+                engine.close()
+
+
+class _Engine:
+    """What runs a network on a device: OpenVINO where that pays, else PyTorch.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    samples : int
+        Of a pixel.
+    device : torch.device
+    pixels : int
+        How many the run has.
+    forward, level
+        As for `predict_iter`.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        samples: int,
+        device: torch.device,
+        pixels: int,
+        forward: Callable[[torch.Tensor], torch.Tensor] | None,
+        level: float | None,
+    ) -> None:
+        import torch
+
+        self._device, self._network, self._forward = device, place(network.eval(), device), forward or network
+        self._told = () if level is None else (torch.tensor([level], dtype=torch.float32),)
+        self._example = (torch.zeros(1, samples, 64, 64), *self._told)
+        may_compile = device.type == "cpu" and forward is None and pixels >= _COMPILE_FROM
+        self._compiled: dict[bool, Compiled | None] = {False: compiled(network, self._example) if may_compile else None}
+        self.name = "OpenVINO" if self._compiled[False] else f"PyTorch {torch.__version__}"
+
+    def __call__(self, x: torch.Tensor, fast: bool) -> torch.Tensor:
+        """Run the network on (N, S, Y, X), in bfloat16 if ``fast``."""
+        import torch
+
+        exact = self._compiled[False]
+        if exact is not None:
+            if fast not in self._compiled:
+                self._compiled[fast] = compiled(self._network, self._example, fast)
+            return (self._compiled[fast] or exact)(x, *self._told)
+        context: Any = torch.autocast(self._device.type, torch.bfloat16) if fast else nullcontext()
+        with torch.inference_mode(), context:
+            result: torch.Tensor = self._forward(x, *(t.to(self._device) for t in self._told))
+            return result
+
+    def close(self) -> None:
+        """Give back what only this run needed."""
+        import torch
+
+        for one in self._compiled.values():
+            if one is not None:
+                one.close()
+        self._compiled = {False: None}
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _start(
+    call: Call, planes: FloatArray, batch: list[tuple[int, Tile]], device: torch.device, fast: bool
+) -> Callable[[], FloatArray]:
+    """Start computing a batch; what is returned waits for the result, (N, Y, X, S)."""
+    import torch
+
+    stack = torch.from_numpy(np.stack([planes[i][t.outer] for i, t in batch]))
+    if device.type != "cuda":
+        x = stack.permute(0, 3, 1, 2).to(device)  # a view: channels last already
+        y = call(x, fast).permute(0, 2, 3, 1).to("cpu", torch.float32)
+        on_cpu: FloatArray = y.numpy()
+        return lambda: on_cpu
+    # Pinned memory is copied while the device computes.
+    y = call(stack.pin_memory().to(device, non_blocking=True).permute(0, 3, 1, 2), fast).permute(0, 2, 3, 1)
+    host = torch.empty(y.shape, dtype=torch.float32, pin_memory=True)
+    host.copy_(y, non_blocking=True)
+    ready = torch.cuda.Event()
+    ready.record(torch.cuda.current_stream(device))
+
+    def wait() -> FloatArray:
+        ready.synchronize()
+        result: FloatArray = host.numpy()
+        return result
+
+    return wait
+
+
+def _put(out: FloatArray, upscale: int, plane: int, tile: Tile, result: FloatArray) -> None:
+    """Keep a tile's inner part."""
+    out[plane][_enlarged(tile.inner, upscale)] = result[_enlarged(tile.crop, upscale)]
+
+
+class _Blend:
+    """Let tiles fade into each other, linearly over the part that two neighbours both see.
+
+    The weights of all tiles add up to 1 at every pixel::
+
+        1 ────────╲   ╱────────
+                   ╲ ╱
+                    ╳            from inner edge - fade to inner edge + fade
+                   ╱ ╲
+        0         ╱   ╲
+    """
+
+    def __init__(self, out: FloatArray, tiles: list[Tile], halo: int, upscale: int) -> None:
+        self._out, self._upscale = out, upscale
+        out.fill(0)
+        # No pixel may lie in two fades of one axis: a fade ends at the middle of the narrowest tile.
+        narrowest = min(s.stop - s.start for t in tiles for s in t.inner)
+        self._fade = min(halo, narrowest // 2) * upscale
+
+    def __call__(self, plane: int, tile: Tile, result: FloatArray) -> None:
+        """Add a tile's outer part, weighted."""
+        rows, columns = (
+            self._weights(inner, outer)
+            for inner, outer in zip(
+                _enlarged(tile.inner, self._upscale), _enlarged(tile.outer, self._upscale), strict=True
+            )
+        )
+        self._out[plane][_enlarged(tile.outer, self._upscale)] += result * (rows[:, None] * columns)[..., None]
+
+    def _weights(self, inner: slice, outer: slice) -> FloatArray:
+        position = np.arange(outer.start, outer.stop, dtype=np.float32) + 0.5
+        weights = np.ones(len(position), np.float32)
+        if self._fade == 0:
+            weights[(position < inner.start) | (position > inner.stop)] = 0
+            return weights
+        if inner.start > outer.start:
+            weights *= np.clip((position - inner.start) / (2 * self._fade) + 0.5, 0, 1)
+        if inner.stop < outer.stop:
+            weights *= np.clip((inner.stop - position) / (2 * self._fade) + 0.5, 0, 1)
+        return weights

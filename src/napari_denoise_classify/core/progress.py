@@ -26,15 +26,28 @@ class Progress:
         What is being done, for people.
     data : object, optional
         What the step has to show along the way (a training curve's point, say).
+    note : str, optional
+        A sentence that people should still see when the work is done.
     """
 
     fraction: float
     message: str = ""
     data: object = None
+    note: str = ""
 
 
 Steps = Generator[Progress, None, T]
 """A generator of `Progress` that returns a ``T``."""
+
+USER_ERRORS = (ValueError, OSError, MemoryError, ImportError)
+"""Errors that say in one sentence what to do; anything else is a defect of this program."""
+
+
+def sentence(error: object) -> str:
+    """Say an error of the operating system in words: what, and with which file."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    return str(error)
 
 
 def run(work: Steps[T], report: Callable[[Progress], None] | None = None) -> T:
@@ -73,7 +86,7 @@ def within(work: Steps[T], start: float, stop: float, message: str = "") -> Step
         while True:
             inner = next(work)
             text = ": ".join(part for part in (message, inner.message) if part)
-            yield Progress(start + (stop - start) * inner.fraction, text, inner.data)
+            yield Progress(start + (stop - start) * inner.fraction, text, inner.data, inner.note)
     except StopIteration as end:
         result: T = end.value
         return result

@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .._version import __version__
+from .blocks import check_result, lazily, write_iter
 from .filling import Outcome
-from .images import FloatArray, Index, IntensityRange, PlaneImage, check_intensity_range
+from .images import FloatArray, IntensityRange, PlaneImage, check_intensity_range
 from .progress import Progress, Steps, run, within
-from .steps import StepSpec, get_step, read_step, write_step
+from .steps import Reach, StepSpec, get_step, read_step, write_step
 
 FORMAT = "napari-denoise-classify/recipe"
 VERSION = 1
@@ -133,6 +134,25 @@ class Recipe:
     def masks(self) -> bool:
         """Whether any step masks."""
         return any(s.spec.kind == "mask" for s in self.steps)
+
+    def reach(self, samples: int = 1) -> Reach | None:
+        """Tell how far all steps together look, in pixels of the source; None if one of them needs whole planes.
+
+        Parameters
+        ----------
+        samples : int
+            3 for RGB images, 1 for gray ones.
+        """
+        halo, multiple, exact, factor = 0, 1, True, 1
+        for s in self.steps:
+            reach = s.spec.reach(samples, s.parameters)
+            if reach is None:
+                return None
+            multiple = math.lcm(multiple, reach.multiple)
+            exact &= reach.exact
+            halo += -(-reach.halo // factor)
+            factor *= int(s.parameters.get("upscale", 1))
+        return Reach(halo, multiple, exact)
 
     # --- saved form -----------------------------------------------------------------------------------------------
 
@@ -279,7 +299,9 @@ class Recipe:
         Parameters
         ----------
         image : array-like
-            Numpy or dask; dask (or zarr) gives a lazy dask array.
+            Numpy or dask; dask (or zarr) gives a lazy dask array. Computing a part of it processes the blocks there
+            only, where all steps tell how far they look (see `reach`). The intensity range is found at once, which
+            reads the whole array, unless it is given or fixed by the dtype.
         axes : str, optional
             As ``"TCZYX"``; S for RGB samples. See `resolve_axes`.
         rgb : bool
@@ -300,7 +322,7 @@ class Recipe:
         source = PlaneImage.wrap(image, axes, rgb)
         how = self._range(intensity_range)
         if source.lazy:
-            return self._apply_lazily(source, how)
+            return lazily(self, source, source.ranges(how))
         return run(self.apply_iter(source, intensity_range=how)).image
 
     def apply_iter(
@@ -311,7 +333,7 @@ class Recipe:
         Parameters
         ----------
         image : array-like or PlaneImage
-            Lazy arrays are read a few planes at a time; the result is in memory.
+            Lazy arrays are read a few planes, or a block of one, at a time; the result is in memory.
         axes, rgb, intensity_range
             As for `apply`.
         """
@@ -319,33 +341,22 @@ class Recipe:
         how = self._range(intensity_range)
         yield Progress(0.0, "reading the image")
         ranges = yield from within(source.ranges_iter(how), 0.0, _READING)
-        chunks = list(source.chunks())
+        check_result(source, self)
         height, width = (n * self.upscale for n in source.plane_shape)
         n_lead = len(source.lead_shape)
         out = np.empty((*source.lead_shape, height, width, *source.data.shape[n_lead + 2 :]), source.data.dtype)
         mask = np.empty((*source.lead_shape, height, width), bool) if self.masks else None
-        for i, indices in enumerate(chunks):
-            done = yield from within(
-                self._process(source.planes(indices, ranges), np.array([ranges[i] for i in indices])),
-                _READING + (1 - _READING) * i / len(chunks),
-                _READING + (1 - _READING) * (i + 1) / len(chunks),
-            )
-            for k, plane in enumerate(done.restore(source, indices, ranges, same=self._same)):
-                out[indices[k]] = plane
-                if mask is not None:
-                    mask[indices[k]] = done.kept[k]
-        fraction = 1.0
+        fraction = yield from within(write_iter(self, source, ranges, out, mask), _READING, 1.0)
         if mask is not None:
-            fraction = float(mask.mean())
             mask = PlaneImage(mask, source.axes.replace("S", "")).unwrap(mask)
         return Processed(source.unwrap(out), mask, fraction)
 
     @property
-    def _same(self) -> bool:
+    def only_masks(self) -> bool:
         """Whether pixels that no mask fills stay as they are."""
         return all(s.spec.kind == "mask" or s.id == "none" for s in self.steps)
 
-    def _process(self, planes: FloatArray, ranges: npt.NDArray[np.float64]) -> Steps[Outcome]:
+    def process_iter(self, planes: FloatArray, ranges: npt.NDArray[np.float64]) -> Steps[Outcome]:
         """Run the steps on planes ``(N, Y, X, S)``, of which 0 and 1 stand for ``ranges`` (N, 2)."""
         done = Outcome.start(planes)
         for i, s in enumerate(self.steps):
@@ -358,28 +369,3 @@ class Recipe:
             elif result is not done.planes:
                 done = done.replace(result)
         return done
-
-    def _apply_lazily(self, source: PlaneImage, how: IntensityRange) -> Any:
-        ranges = source.ranges(how)
-        n_lead = len(source.lead_shape)
-        data = source.data.rechunk(
-            {**dict.fromkeys(range(n_lead), 1), **dict.fromkeys(range(n_lead, source.data.ndim), -1)}
-        )
-
-        factor = self.upscale
-        chunks = tuple(
-            tuple(n * factor for n in sizes) if n_lead <= axis < n_lead + 2 else sizes
-            for axis, sizes in enumerate(data.chunks)
-        )
-
-        def block(values: npt.NDArray[Any], block_info: Any = None) -> npt.NDArray[Any]:
-            index: Index = tuple(start for start, _ in block_info[0]["array-location"][:n_lead])
-            part = PlaneImage(values, source.axes)
-            here = {(0,) * n_lead: ranges[index]}
-            (only,) = here
-            done = run(self._process(part.planes([only], here), np.array([ranges[index]])))
-            restored = done.restore(part, [only], here, same=self._same)
-            return restored.reshape(*values.shape[:n_lead], *restored.shape[1:])
-
-        meta = np.empty((0,) * data.ndim, data.dtype)
-        return source.unwrap(data.map_blocks(block, dtype=data.dtype, chunks=chunks, meta=meta))

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import NoneType, SimpleNamespace, UnionType
-from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -124,6 +124,28 @@ class Parameter:
         return f"{words}, or nothing" if self.optional else words
 
 
+class Reach(NamedTuple):
+    """How far a step looks: a block with this many pixels around it gives the same result as the whole plane.
+
+    Attributes
+    ----------
+    halo : int
+        Pixels around a pixel that its result depends on.
+    multiple : int
+        Blocks must begin and end on multiples of this, or at the border of the plane.
+    exact : bool
+        False where the result changes a little with the block, whatever its halo (attention networks).
+    """
+
+    halo: int
+    multiple: int = 1
+    exact: bool = True
+
+
+Halo: TypeAlias = int | Callable[..., int | tuple[int, int] | Reach | None] | None
+"""How a step declares its reach: a number of pixels, or ``halo(samples, **parameters)``; None = the whole plane."""
+
+
 @dataclass(frozen=True)
 class StepSpec:
     """A registered step.
@@ -146,6 +168,22 @@ class StepSpec:
     function: Callable[..., Any] = field(repr=False)
     model: type[BaseModel] = field(repr=False)
     record: Callable[..., dict[str, Any]] | None = field(default=None, repr=False)
+    halo: Halo = field(default=None, repr=False)
+
+    def reach(self, samples: int, parameters: Mapping[str, Any]) -> Reach | None:
+        """Tell how far the step looks; None where it needs the whole plane.
+
+        Parameters
+        ----------
+        samples : int
+            3 for RGB images, 1 for gray ones.
+        parameters : mapping
+            From `validate`.
+        """
+        found = self.halo(samples, **parameters) if callable(self.halo) else self.halo
+        if found is None:
+            return None
+        return Reach(*found) if isinstance(found, tuple) else Reach(found)
 
     @property
     def long(self) -> bool:
@@ -262,6 +300,7 @@ def step(
     title: str,
     reference: str = "",
     record: Callable[..., dict[str, Any]] | None = None,
+    halo: Halo = None,
 ) -> Callable[[F], F]:
     """Register a function as a step.
 
@@ -280,6 +319,10 @@ def step(
     record : callable, optional
         ``record(samples, **parameters)`` gives what the record should hold beyond the parameters: the SHA-256 of
         weights, say.
+    halo : int or callable, optional
+        How many pixels around a pixel its result depends on, or ``halo(samples, **parameters)``, which gives that
+        number, or a pair of it and what the sides of blocks must be multiples of, or a `Reach`. None (the default): the
+        whole plane.
     """
 
     def register(function: F) -> F:
@@ -297,7 +340,7 @@ def step(
             parameters.append(_parameter(arg.name, hints[arg.name], arg.default))
         model = create_model(f"{id}_parameters", __config__=ConfigDict(extra="forbid"), **fields)
         summary = (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " ")
-        _registry[id] = StepSpec(id, kind, title, summary, reference, tuple(parameters), function, model, record)
+        _registry[id] = StepSpec(id, kind, title, summary, reference, tuple(parameters), function, model, record, halo)
         return function
 
     return register

@@ -115,12 +115,23 @@ def _transform(
     return Anscombe(gain, offset, read_noise)
 
 
+def _halo(
+    samples: int, *, denoiser: str, gain: float | None, offset: float | None, read_noise: float | None
+) -> tuple[int, int] | None:
+    """Tell the reach, where nothing is estimated and the denoiser does not mind the scale, which each plane has."""
+    if None in (gain, offset, read_noise) or denoiser not in ("bm3d", "nlm", "bilateral"):
+        return None
+    inner = get_step(denoiser)
+    return inner.reach(samples, inner.validate({"sigma": 1.0}))
+
+
 @step(
     "anscombe",
     kind="denoise",
     title="Anscombe",
     reference="Mäkitalo & Foi, Optimal inversion of the generalized Anscombe transformation for Poisson-Gaussian "
     "noise, IEEE TIP 22 (2013), doi:10.1109/TIP.2012.2202675",
+    halo=_halo,
 )
 def anscombe(
     planes: FloatArray,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..device import best_device, is_out_of_memory
+from ..device import ON_CPU, best_device, is_out_of_memory
 from ..images import FloatArray
 from ..progress import Progress, Steps, within
 from ..steps import param, step
@@ -180,12 +180,23 @@ def _denoise(noisy: torch.Tensor, sigma: float, radius: int, stride: int) -> Ste
     return (yield from within(_stage(noisy, basic, sigma, radius, stride), 0.45, 1.0))
 
 
+def _halo(samples: int, *, sigma: float | None, search_distance: int, stride: int) -> tuple[int, int] | None:
+    """Tell the reach: a patch meets others twice as far away as a group looks, in each of two stages.
+
+    Of patches that are equally alike to the last digit, a block may choose others than the whole plane does.
+    """
+    if sigma is None:
+        return None
+    return 2 * (2 * search_distance + _PATCH - 1), stride
+
+
 @step(
     "bm3d",
     kind="denoise",
     title="BM3D",
     reference="Dabov et al., Image denoising by sparse 3-D transform-domain collaborative filtering, IEEE TIP 16 "
     "(2007), doi:10.1109/TIP.2007.901238",
+    halo=_halo,
 )
 def bm3d(
     planes: FloatArray,
@@ -220,6 +231,7 @@ def bm3d(
             if device.type == "cpu" or not is_out_of_memory(error):
                 raise
             device = torch.device("cpu")
+            yield Progress(share[0], note=ON_CPU)
             y = yield from within(_denoise(x, level, search_distance, stride), *share)
         out[i] = from_opponent(y[:, :height, :width].permute(1, 2, 0).cpu().numpy())
     return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -117,7 +117,19 @@ def by_parts(
     return out
 
 
-@step("none", kind="denoise", title="None", reference="")
+def _kernel_halo(samples: int, *, kernel_size: int, **_: Any) -> int:
+    return kernel_size // 2
+
+
+def _bilateral_halo(samples: int, *, sigma: float | None, width: float, **_: Any) -> int | None:
+    return None if sigma is None else max(1, round(3 * width))
+
+
+def _nlm_halo(samples: int, *, sigma: float | None, search_distance: int, patch_size: int, **_: Any) -> int | None:
+    return None if sigma is None else search_distance + patch_size
+
+
+@step("none", kind="denoise", title="None", reference="", halo=0)
 def none(planes: FloatArray) -> FloatArray:
     """Leave the image as it is."""
     return planes
@@ -128,6 +140,7 @@ def none(planes: FloatArray) -> FloatArray:
     kind="denoise",
     title="Gaussian",
     reference="OpenCV GaussianBlur",
+    halo=_kernel_halo,
 )
 def gaussian(
     planes: FloatArray,
@@ -149,7 +162,13 @@ def gaussian(
     return np.stack(blurred).reshape(planes.shape)
 
 
-@step("median", kind="denoise", title="Median", reference="OpenCV medianBlur; scipy.ndimage.median_filter")
+@step(
+    "median",
+    kind="denoise",
+    title="Median",
+    reference="OpenCV medianBlur; scipy.ndimage.median_filter",
+    halo=_kernel_halo,
+)
 def median(
     planes: FloatArray,
     *,
@@ -173,6 +192,7 @@ def median(
     title="Bilateral",
     reference="Tomasi & Manduchi, Bilateral filtering for gray and color images, ICCV 1998, "
     "doi:10.1109/ICCV.1998.710815; OpenCV bilateralFilter",
+    halo=_bilateral_halo,
 )
 def bilateral(
     planes: FloatArray,
@@ -265,6 +285,7 @@ def wavelet(
     title="Non-local means",
     reference="Buades et al., A non-local algorithm for image denoising, CVPR 2005, doi:10.1109/CVPR.2005.38; "
     "skimage denoise_nl_means",
+    halo=_nlm_halo,
 )
 def nlm(
     planes: FloatArray,

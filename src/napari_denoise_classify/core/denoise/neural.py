@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +13,11 @@ import numpy.typing as npt
 
 from ..images import FloatArray
 from ..progress import Progress, Steps, within
-from ..steps import param, step
+from ..steps import Reach, param, step
 from . import weights as weights_registry
 from .normalisation import Normalisation
 
 if TYPE_CHECKING:
-    import torch
-
     from .weights import Weights
 
 _Sigma = Annotated[
@@ -83,6 +81,11 @@ def _load(path: Path, sha256: str, name: str) -> Loaded:
         raise ValueError(f"The weights {name} cannot be used: {error}.") from None
 
 
+def forget_networks() -> None:
+    """Drop the networks that are kept for the next call."""
+    _load.cache_clear()
+
+
 def open_network(step: str, weights: str, samples: int, upscale: int = 1) -> tuple[Loaded, Weights]:
     """Find, fetch and load the weights that a step's parameters mean.
 
@@ -120,13 +123,25 @@ def _recorder(step: str) -> Callable[..., dict[str, Any]]:
     return record
 
 
+def _halo(step: str, *, estimates: bool = False) -> Callable[..., Reach | None]:
+    """Declare the reach of a network: its own. One that ``estimates`` a noise level needs one to be given."""
+
+    def halo(samples: int, *, weights: str, upscale: int = 1, sigma: float | None = None, **_: Any) -> Reach | None:
+        if estimates and sigma is None:
+            return None
+        network = open_network(step, weights, samples, upscale)[0].network
+        return Reach(network.halo, network.multiple, network.exact)
+
+    return halo
+
+
 def run_network(
     loaded: Loaded,
     planes: FloatArray,
     ranges: npt.NDArray[np.float64],
     *,
     scale: float = 1.0,
-    forward: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    level: float | None = None,
     ensemble: bool = False,
 ) -> Steps[FloatArray]:
     """Run a network over planes (N, Y, X, S), on the scale that it was trained on.
@@ -138,8 +153,8 @@ def run_network(
         As a step gets them.
     scale : float
         Multiplies the planes before the network, and is undone after it.
-    forward : callable, optional
-        What to call instead of the network.
+    level : float, optional
+        The noise level, for a network that is told it.
     ensemble : bool
         Average the results of the eight orientations of the image: eight times as long, and a little better.
     """
@@ -148,7 +163,7 @@ def run_network(
     if ensemble:
         parts: list[FloatArray] = []
         for k in range(8):
-            work = run_network(loaded, _turn(planes, k), ranges, scale=scale, forward=forward)
+            work = run_network(loaded, _turn(planes, k), ranges, scale=scale, level=level)
             parts.append(_turn_back((yield from within(work, k / 8, (k + 1) / 8)), k))
         mean: FloatArray = np.mean(parts, axis=0, dtype=np.float32)
         return mean
@@ -163,7 +178,8 @@ def run_network(
         network.halo,
         multiple=network.multiple,
         upscale=network.upscale,
-        forward=forward,
+        blend=not network.exact,
+        level=level,
     )
     if scale != 1:
         y /= np.float32(scale)
@@ -197,6 +213,7 @@ def _join_samples(planes: FloatArray, samples: int) -> FloatArray:
     title="DnCNN",
     reference="Zhang et al., Beyond a Gaussian denoiser, IEEE TIP 26 (2017), doi:10.1109/TIP.2017.2662206",
     record=_recorder("dncnn"),
+    halo=_halo("dncnn"),
 )
 def dncnn(
     planes: FloatArray,
@@ -219,6 +236,7 @@ def dncnn(
     reference="Zhang et al., Plug-and-play image restoration with deep denoiser prior, IEEE TPAMI 44 (2022), "
     "doi:10.1109/TPAMI.2021.3088914",
     record=_recorder("drunet"),
+    halo=_halo("drunet", estimates=True),
 )
 def drunet(
     planes: FloatArray,
@@ -235,8 +253,7 @@ def drunet(
     out = np.empty_like(planes)
     for i, plane in enumerate(planes):
         level = (estimate_sigma(plane) if sigma is None else sigma) / 255
-        forward = partial(loaded.network, sigma=level)
-        work = run_network(loaded, planes[i : i + 1], ranges[i : i + 1], forward=forward)
+        work = run_network(loaded, planes[i : i + 1], ranges[i : i + 1], level=level)
         out[i] = (yield from within(work, i / len(planes), (i + 1) / len(planes)))[0]
     return out
 
@@ -247,6 +264,7 @@ def drunet(
     title="Restormer",
     reference="Zamir et al., Restormer, CVPR (2022), doi:10.1109/CVPR52688.2022.00564",
     record=_recorder("restormer"),
+    halo=_halo("restormer"),
 )
 def restormer(
     planes: FloatArray,
@@ -267,6 +285,7 @@ def restormer(
     reference="Gil Zuluaga et al., Blind microscopy image denoising with a deep residual and multiscale "
     "encoder/decoder network, EMBC (2021), arXiv:2105.00273",
     record=_recorder("irunet"),
+    halo=_halo("irunet"),
 )
 def irunet(
     planes: FloatArray,
@@ -287,6 +306,7 @@ def irunet(
     reference="Ronneberger et al., U-Net, MICCAI (2015), doi:10.1007/978-3-319-24574-4_28; Weigert et al., "
     "Content-aware image restoration, Nature Methods 15 (2018), doi:10.1038/s41592-018-0216-7",
     record=_recorder("unet"),
+    halo=_halo("unet"),
 )
 def unet(
     planes: FloatArray,

@@ -1,26 +1,24 @@
 """Weights: what exists, where it comes from, and how it gets onto this computer.
 
 Every entry has an address or is shipped in this package, a SHA-256, a size and a licence. Downloads go through pooch
-into a cache folder that the environment variable `CACHE_VARIABLE` moves; nothing is ever downloaded unless a step is
-asked for those weights by name. Only tensors are ever read from a file.
+into the cache folder (see `cache_folder`); nothing is ever downloaded unless a step is asked for those weights by
+name. Only tensors are ever read from a file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..files import user_path
+from ..files import cache_folder, user_path
 
 if TYPE_CHECKING:
     import torch
 
-CACHE_VARIABLE = "NAPARI_DENOISE_CLASSIFY_CACHE"
 SHIPPED = Path(__file__).parent / "weights"
 FILE_FILTER = "Weights (*.pth *.pt *.safetensors)"
 
@@ -79,13 +77,6 @@ def registry() -> dict[str, Weights]:
 def names(step: str) -> list[str]:
     """List what the ``weights`` parameter of a step may be, files aside."""
     return ["auto", *(entry.name for entry in registry().values() if entry.step == step)]
-
-
-def cache_folder() -> Path:
-    """Return the folder of downloaded weights."""
-    import pooch
-
-    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("napari-denoise-classify"))
 
 
 def sha256_of(path: Path) -> str:

@@ -17,8 +17,7 @@ import numpy.typing as npt
 
 from ..classify.datasets import Image
 from ..classify.preparing import prepare_iter
-from ..denoise.weights import cache_folder
-from ..files import write_whole
+from ..files import cache_folder, write_whole
 from ..progress import Steps, within
 from ..recipe import Recipe
 

@@ -4,7 +4,8 @@ Each architecture is a module with ``recognise(shapes)``, which returns its argu
 
 - ``step``: the id of the step that runs it;
 - ``samples``: 1 for gray, 3 for RGB;
-- ``halo``: the receptive radius in pixels, for tiles;
+- ``halo``: how many pixels around a tile its result depends on;
+- ``exact``: whether tiles with that halo give the same as the whole image;
 - ``multiple``: the sides of what it is given must be multiples of this;
 - ``upscale``: how many times as large its output is, along Y and X.
 """

@@ -29,6 +29,7 @@ class DnCNN(nn.Module):
 
     step = "dncnn"
     multiple = 1
+    exact = True
     upscale = 1
 
     def __init__(self, samples: int = 1, depth: int = 17, features: int = 64) -> None:

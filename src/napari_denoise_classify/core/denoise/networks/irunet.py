@@ -56,7 +56,8 @@ class IRUNet(nn.Module):
     step = "irunet"
     upscale = 1
     multiple = 2**STAGES
-    halo = 128  # receptive radius 121 px, on the grid of the coarsest stage
+    halo = 112  # a cell of the coarsest stage sees 108 px beyond its edge
+    exact = True
 
     def __init__(self, samples: int = 3, features: int = 16) -> None:
         super().__init__()

@@ -40,6 +40,7 @@ def build(samples: int = 3, **size: Any) -> nn.Module:
     network.step, network.samples, network.upscale = "restormer", samples, 1  # type: ignore[assignment]  # plain attributes
     network.multiple = 8  # type: ignore[assignment]  # as above
     network.halo = 32  # type: ignore[assignment]  # its attention sees the whole tile: no halo would be exact
+    network.exact = False  # type: ignore[assignment]  # as above
     return network
 
 

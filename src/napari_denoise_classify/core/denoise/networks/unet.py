@@ -39,6 +39,7 @@ class UNet(nn.Module):
     """
 
     step = "unet"
+    exact = True
     levels: int
 
     def __init__(self, samples: int = 1, features: int = 32, levels: int = 3, upscale: int = 1) -> None:
@@ -64,9 +65,13 @@ class UNet(nn.Module):
 
     @property
     def halo(self) -> int:
-        """At least the receptive radius in pixels, and a multiple of `multiple`."""
-        radius = 1 + sum(2 << i for i in range(self.levels + 1)) + sum(3 << i for i in range(self.levels))
-        return -(-radius // self.multiple) * self.multiple
+        """How far a cell of the coarsest level sees beyond its edge, on the grid of these cells."""
+        reach = 1  # the tail
+        for _ in range(self.levels):
+            reach = -(-(reach + 2) // 2)  # two convolutions, and up from the next level
+        for _ in range(self.levels):
+            reach = 2 * (reach + 2)  # two convolutions, and pooled from the level before
+        return -(-(reach + 2) // self.multiple) * self.multiple
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Denoise (N, S, Y, X) with sides that are multiples of `multiple`."""
