@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify.core import class_maps
-from napari_denoise_classify.core.class_maps import _reflected
 from napari_denoise_classify.core.classify import batches
+from napari_denoise_classify.core.classify.cutting import reflected
 from napari_denoise_classify.core.files import ImageFile
 from napari_denoise_classify.core.progress import run
 from napari_denoise_classify.core.results import save_class_map
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*n_jobs.*")
 def test_reflection_is_numpys(n: int, low: int, length: int) -> None:
     positions = np.arange(low, low + length)
     padded = np.pad(np.arange(n), 40, "reflect" if n > 1 else "edge")
-    np.testing.assert_array_equal(_reflected(positions, n), padded[positions + 40])
+    np.testing.assert_array_equal(reflected(positions, n), padded[positions + 40])
 
 
 @pytest.mark.parametrize(("tile", "stride"), [(16, 16), (16, 5), (7, 16), (9, 9), (60, 30)])
@@ -87,7 +87,7 @@ def test_cancelled_maps_leave_nothing_half_done(forest: ndc.Classifier) -> None:
 
 
 def test_bad_maps_are_sentences(forest: ndc.Classifier) -> None:
-    with pytest.raises(ValueError, match="trained on gray images"):
+    with pytest.raises(ValueError, match="trained on gray images, and this image is RGB: give gray images, or train"):
         ndc.class_map(np.zeros((9, 9, 3), np.uint8), forest, rgb=True)
     for wrong in ({"tile": 0}, {"stride": 0}):
         with pytest.raises(ValueError, match="=0 is not allowed"):

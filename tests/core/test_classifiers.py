@@ -248,7 +248,7 @@ def test_not_finite_crops_are_refused(make_crops: Callable[..., Crops], method: 
     [
         ([], "no images"),
         (np.empty((0, 16, 16), np.uint8), "no images"),
-        ([np.zeros((16, 16, 3), np.uint8)], "trained on gray images, and these are RGB"),
+        ([np.zeros((16, 16, 3), np.uint8)], "trained on gray images, and these are RGB: give gray images"),
         (np.zeros((2, 16, 16, 3), np.uint8), "knows gray images"),
         (np.zeros((16, 16, 3), np.uint8), "gray"),
         (np.zeros(16, np.uint8), "knows gray images"),

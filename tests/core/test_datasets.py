@@ -220,6 +220,29 @@ def test_bad_crops(fields: dict[str, Any], words: str) -> None:
         Crops(**{**good, **fields})
 
 
+def test_copies_across_a_split_are_told() -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (8, 8), dtype=np.uint8) for _ in range(12)]
+    labels = np.array(["x", "y"] * 6)
+    crops = Crops(images, labels, None, [str(i) for i in range(12)])
+    train, test, note = crops.split_with_note(0.5)
+    assert note == ""
+    held_out = {int(name) for name in test.names}
+    copied = list(images)
+    for here, there in zip(sorted(held_out)[:2], sorted(set(range(12)) - held_out)[:2], strict=True):
+        copied[here] = images[there].copy()
+    spoilt = Crops(copied, labels, None, crops.names)
+    with pytest.warns(UserWarning, match="2 of 6 test samples have an exact copy among the training samples"):
+        same, _ = spoilt.split(0.5)
+    assert same.names == train.names
+    # copies of one group are on one side
+    groups = np.array([str(i) for i in range(12)])
+    for image in {image.tobytes() for image in copied}:
+        alike = [i for i in range(12) if copied[i].tobytes() == image]
+        groups[alike] = groups[alike[0]]
+    assert Crops(copied, labels, groups, crops.names).split_with_note(0.5)[2] == ""
+
+
 def test_real_crops(shared_data: Path) -> None:
     crops = load_crops(shared_data / "cells_crc" / "crops.csv", group="image")
     assert crops.counts == dict.fromkeys(("epithelial", "fibroblast", "inflammatory", "others"), 700)

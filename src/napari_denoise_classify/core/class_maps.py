@@ -21,6 +21,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
+from .classify.cutting import reflected
 from .classify.fields import field_of
 from .classify.preparing import prepare_masked_iter
 from .images import FloatArray, Index, IntensityRange, PlaneImage
@@ -141,9 +142,7 @@ def class_map(
     >>> viewer.add_labels(found.labels, scale=(64, 64), translate=(31.5, 31.5))  # doctest: +SKIP
     """
     source = image if isinstance(image, PlaneImage) else PlaneImage.wrap(image, axes, rgb)
-    if source.samples != classifier.samples:
-        want, got = ("RGB", "gray") if classifier.samples == 3 else ("gray", "RGB")
-        raise ValueError(f"This classifier was trained on {want} images, and this image is {got}.")
+    classifier.check_samples(source.samples)
     recipe = classifier.recipe if recipe is None else recipe
     if tile is None:
         known = field_of(classifier.training, classifier.crop_size)
@@ -252,7 +251,7 @@ class _Blocks:
         takes = []
         area: list[slice] = []
         for first, n in zip(starts, self._source.plane_shape, strict=True):
-            pixels = _reflected(np.arange(first[0], first[-1] + self._tile), n)
+            pixels = reflected(np.arange(first[0], first[-1] + self._tile), n)
             low = int(pixels.min())
             area.append(slice(low, int(pixels.max()) + 1))
             takes.append(pixels - low)
@@ -266,12 +265,3 @@ class _Blocks:
         chosen = windows[:: self._stride, :: self._stride]
         chosen = np.moveaxis(chosen, 2, -1) if self._source.rgb else chosen
         return np.ascontiguousarray(chosen).reshape(-1, *chosen.shape[2:])
-
-
-def _reflected(positions: npt.NDArray[np.int_], n: int) -> npt.NDArray[np.int_]:
-    """Return the pixels that stand at positions beyond the borders of ``n`` pixels, as numpy's mode "reflect"."""
-    if n == 1:
-        return np.zeros_like(positions)
-    period = 2 * (n - 1)
-    folded = positions % period
-    return np.minimum(folded, period - folded)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ..images import PlaneImage, from_float
 from ..noise import NoiseModel, parse_noise
 from .datasets import Image
+from .scaled import ScaledCrops
 
 
 class Augmented(NamedTuple):
@@ -18,7 +19,7 @@ class Augmented(NamedTuple):
 
     Attributes
     ----------
-    images : list of array
+    images : sequence of array
         The originals first, then copies of each.
     labels, groups : (M,) arrays
         Of each image: those of the image it is a copy of. Groups are None where none were given.
@@ -26,7 +27,7 @@ class Augmented(NamedTuple):
         The index of the image that each is a copy of.
     """
 
-    images: list[Image]
+    images: Sequence[Image]
     labels: npt.NDArray[Any]
     groups: npt.NDArray[Any] | None
     sources: npt.NDArray[np.intp]
@@ -79,6 +80,9 @@ def augment(
     for name, values in (("labels", labels), ("groups", groups)):
         if values is not None and len(values) != len(images):
             raise ValueError(f"There are {len(images)} images but {len(values)} {name}.")
+    if isinstance(images, ScaledCrops) and (noise is None or intensity_range == (0.0, 1.0)):
+        made = augment(images.images, labels, groups, rng, rotations, flips, noise, images.limits)
+        return made._replace(images=ScaledCrops(made.images, images.limits))
     rng = np.random.default_rng(rng)
     model = parse_noise(noise) if isinstance(noise, str) else noise
     copies = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,12 @@ import numpy.typing as npt
 from ..images import FloatArray, Index, IntensityRange, PlaneImage
 from ..progress import Progress, Steps, within
 from ..recipe import Recipe
+from .cutting import cut_iter
 from .datasets import Image
 from .fields import Sizes
 from .preparing import BoolArray, prepare_masked_iter
-from .sampling import check_positions, crop_around
+from .sampling import check_positions
+from .scaled import ScaledCrops
 
 if TYPE_CHECKING:
     from .bundle import Classifier
@@ -92,7 +94,7 @@ class Samples:
         rows : (M,) array of int
             Which samples.
         images : list of M arrays
-            Each (Y, X) or (Y, X, 3).
+            Each (Y, X) or (Y, X, 3); many are views of the image.
         """
         rows: list[npt.NDArray[np.intp]] = []
         images: list[Image] = []
@@ -108,25 +110,18 @@ class Samples:
 
     def _parts(self) -> Iterator[tuple[npt.NDArray[np.intp], list[Image]]]:
         source = self.source
-        keys, inverse = np.unique(self.planes_of, axis=0, return_inverse=True)
-        order = np.argsort(inverse.ravel(), kind="stable")
-        ends = np.cumsum(np.bincount(inverse.ravel()))
-        for key, here in zip(keys.tolist(), np.split(order, ends[:-1]), strict=True):
-            plane = source.raw_plane(tuple(key))
-            if self.sizes is None:
-                yield here, [plane[..., :3] if source.rgb else plane]
-                continue
-            one = PlaneImage(plane, "YXS" if source.rgb else "YX")
-            largest = int(self.sizes[here].max()) ** 2 * source.samples
-            count = int(np.clip(_BATCH_VALUES // largest, 1, BATCH))
-            for start in range(0, len(here), count):
-                part = here[start : start + count]
-                yield part, crop_around(one, self.positions[part, -2:], self.sizes[part])
+        if self.sizes is None:
+            for row, index in enumerate(self.planes_of.tolist()):
+                plane = source.raw_plane(tuple(index))
+                yield np.array([row]), [plane[..., :3] if source.rgb else plane]
+            return
+        most = int(np.clip(_BATCH_VALUES // (int(self.sizes.max()) ** 2 * source.samples), 1, BATCH))
+        yield from cut_iter(source, np.rint(self.positions).astype(int), self.sizes, most)
 
 
 def classify_samples_iter(
     samples: Samples, classifier: Classifier, recipe: Recipe, scale: IntensityRange, keep: bool = False
-) -> Steps[tuple[npt.NDArray[np.float64], Mosaic, list[FloatArray]]]:
+) -> Steps[tuple[npt.NDArray[np.float64], Mosaic, Sequence[FloatArray]]]:
     """Prepare and classify samples batch by batch.
 
     Parameters
@@ -142,12 +137,13 @@ def classify_samples_iter(
     -------
     proba : (N, classes) float64
     mosaic : Mosaic
-    scaled : list of (Y, X, S) float32
+    scaled : sequence of (Y, X, S) float32
         Of every sample if ``keep``, else empty.
     """
     proba = np.empty((len(samples), len(classifier.classes)))
     mosaic = Mosaic(samples, recipe)
-    kept: list[FloatArray] = [np.empty(0, np.float32)] * (len(samples) if keep else 0)
+    kept: list[Any] = [None] * (len(samples) if keep else 0)
+    lazily = isinstance(scale, tuple)  # then the crops are kept in their own dtype
     done = 0
     for rows, images in samples.batches():
         start, end = done / len(samples), (done + len(rows)) / len(samples)
@@ -156,11 +152,11 @@ def classify_samples_iter(
         proba[rows] = yield from within(classifier.proba_of_scaled_iter(scaled), middle, end, "classifying")
         mosaic.add(rows, processed, masks)
         if keep:
-            for row, one in zip(rows.tolist(), scaled, strict=True):
-                kept[row] = one
+            for row, one in zip(rows.tolist(), processed if lazily else scaled, strict=True):
+                kept[row] = np.array(one)  # no view, which would hold all that was read
         done += len(rows)
         yield Progress(end, "classifying")
-    return proba, mosaic, kept
+    return proba, mosaic, ScaledCrops(kept, scale) if isinstance(scale, tuple) else kept
 
 
 class Mosaic:

@@ -20,7 +20,7 @@ from .evaluation import Evaluation
 from .preparing import dataset_range, prepare_iter
 
 
-def proba_iter(estimator: Any, scaled: list[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
+def proba_iter(estimator: Any, scaled: Sequence[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
     """Let a fitted estimator classify images (Y, X, S) from 0 to 1; (N, classes), with progress."""
     if hasattr(estimator, "predict_proba_iter"):
         proba: npt.NDArray[np.float64] = yield from estimator.predict_proba_iter(scaled)
@@ -86,7 +86,7 @@ class Classifier:
 
     def prepare_iter(
         self, images: Any, recipe: Recipe | None = None, intensity_range: IntensityRange | None = None
-    ) -> Steps[tuple[list[Image], list[FloatArray]]]:
+    ) -> Steps[tuple[list[Image], Sequence[FloatArray]]]:
         """Apply the recipe and scale to 0..1.
 
         Parameters
@@ -125,10 +125,30 @@ class Classifier:
         crops = [np.asarray(image) for image in images]
         crops = [c[..., :3] if c.ndim == 3 and c.shape[-1] == 4 else c for c in crops]
         check_images(crops)
-        if (crops[0].ndim == 3) != (self.samples == 3):
-            want, got = ("RGB", "gray") if self.samples == 3 else ("gray", "RGB")
-            raise ValueError(f"This classifier was trained on {want} images, and these are {got}.")
+        self.check_samples(3 if crops[0].ndim == 3 else 1, "these are")
         return crops
+
+    def check_samples(self, samples: int, this: str = "this image is") -> None:
+        """Check that an image is of the kind that the classifier knows.
+
+        Parameters
+        ----------
+        samples : int
+            3 for an RGB image, 1 for a gray one.
+        this : str
+            Words for it, in the error.
+
+        Raises
+        ------
+        ValueError
+            If it is not.
+        """
+        if samples != self.samples:
+            want, got = ("RGB", "gray") if self.samples == 3 else ("gray", "RGB")
+            raise ValueError(
+                f"This classifier was trained on {want} images, and {this} {got}: give {want} images, or train a "
+                f"classifier on {got} ones."
+            )
 
     def _scale(self, crops: list[Image]) -> IntensityRange:
         if str(crops[0].dtype) == self.dtype:
@@ -143,7 +163,7 @@ class Classifier:
         proba: npt.NDArray[np.float64] = yield from within(self.proba_of_scaled_iter(scaled), 0.5, 1.0, "classifying")
         return proba
 
-    def proba_of_scaled_iter(self, scaled: list[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
+    def proba_of_scaled_iter(self, scaled: Sequence[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
         """Classify what `prepare_iter` returned; (N, classes)."""
         return (yield from proba_iter(self.estimator, scaled))
 
@@ -209,7 +229,7 @@ class Classifier:
         names: tuple[str, ...] | None = getattr(self.estimator, "feature_names_", None)
         return names
 
-    def features_iter(self, scaled: list[FloatArray]) -> Steps[FloatArray]:
+    def features_iter(self, scaled: Sequence[FloatArray]) -> Steps[FloatArray]:
         """Measure the named features of what `prepare_iter` returned: (N, features) float32, with progress.
 
         Raises

@@ -14,6 +14,7 @@ from ..progress import Steps, within
 from .balancing import oversample
 from .calibration import calibration_record, cross_calibrated, fit_temperature, softmax
 from .cnn import WIDTH, CNNClassifier, SmallResNet
+from .scaled import take
 from .splits import IntArray, holdout
 
 CALIBRATION_FRACTION = 0.15
@@ -84,11 +85,11 @@ class CalibratedCNN(CNNClassifier):
             learnt, kept, by_group = self._hold_out(y, groups)
         self._codes = np.unique(y[learnt], return_inverse=True)[1]
         part = None if groups is None else groups[learnt]
-        fitting = super().fit_iter([X[int(i)] for i in learnt], y[learnt], part)
+        fitting = super().fit_iter(take(X, learnt), y[learnt], part)
         yield from within(fitting, 0.0, 0.98 if len(kept) else 1.0)
         del self._codes
         if len(kept):
-            scores = yield from within(self.scores_iter([X[int(i)] for i in kept]), 0.98, 1.0, "calibrating")
+            scores = yield from within(self.scores_iter(take(X, kept)), 0.98, 1.0, "calibrating")
             codes = np.searchsorted(self.classes_, y[kept])
             self.temperature_ = fit_temperature(scores, codes)
             halves = _halves(len(kept), groups[kept] if groups is not None and by_group else None, self.random_state)

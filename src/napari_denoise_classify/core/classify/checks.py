@@ -52,7 +52,7 @@ def check_estimator(estimator: Any, expected: Any, classes: list[str]) -> None:
     from sklearn.frozen import FrozenEstimator
 
     from .calibration import Scores
-    from .classical import make_features
+    from .crop_classifier import make_features
 
     _check_same(estimator, expected)
     if list(estimator.classes_) != classes:
@@ -61,6 +61,8 @@ def check_estimator(estimator: Any, expected: Any, classes: list[str]) -> None:
     _check_same(estimator.features_, features)
     _check_features(estimator.features_)
     model = expected.final()
+    if len(model.steps) != len(estimator.model_.steps) or type(model[-1]) is not type(estimator.model_[-1]):
+        model = expected.earlier()  # of a file of version 2
     if hasattr(model[-1], "n_jobs"):
         model[-1].n_jobs = 1
     _check_same(estimator.model_, model)
@@ -110,6 +112,7 @@ def _check_same(found: Any, expected: Any) -> None:
 
 def _check_features(features: Any) -> None:
     from .embedding import CNNEmbedding, JoinedFeatures
+    from .estimators import PixelFeatures
 
     if isinstance(features, JoinedFeatures):
         _check_same(features.parts_, list(features.parts))
@@ -119,6 +122,10 @@ def _check_features(features: Any) -> None:
         if not all(type(v) is np.ndarray and v.dtype.kind in "fi" for v in features.weights_.values()):
             raise UntrustedError("the weights of its network are no numbers.")
         features.network()
+    elif isinstance(features, PixelFeatures) and hasattr(features, "dtype_"):
+        low, high = features.limits_
+        if features.dtype_ not in ("uint8", "uint16") or not -np.inf < low < high < np.inf:
+            raise ValueError("its grey levels are malformed")
 
 
 def _check_last(fitted: Any) -> None:
@@ -128,7 +135,7 @@ def _check_last(fitted: Any) -> None:
     from sklearn.svm import SVC
     from sklearn.tree import DecisionTreeClassifier
 
-    from .estimators import CalibratedSVM
+    from .estimators import CalibratedSVM, StandardSVC
 
     if isinstance(fitted, CalibratedSVM):
         (inner,) = fitted.model_.calibrated_classifiers_
@@ -160,6 +167,8 @@ def _check_last(fitted: Any) -> None:
             (fitted.support_, (n,)),
         )
         if any(array.shape != shape for array, shape in shapes) or (fitted._n_support < 0).any() or fitted._sparse:
+            raise ValueError("the support vectors are malformed")
+        if isinstance(fitted, StandardSVC) and {fitted.mean_.shape, fitted.scale_.shape} != {(fitted.n_features_in_,)}:
             raise ValueError("the support vectors are malformed")
 
 

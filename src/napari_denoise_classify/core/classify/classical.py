@@ -1,273 +1,26 @@
-"""The classical classifiers of crops: features, a classifier, and what goes around them.
+"""The classical classifiers of crops: support vector machine, random forest and nearest neighbours.
 
-Around means: copies of the training crops, rare classes, and probabilities that mean what they say. All of it happens
-within ``fit``, on training crops only, so that scikit-learn's cross-validation stays honest.
+Their names are in the files of classifiers: moving one breaks those that were saved before.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from sklearn.utils.validation import check_is_fitted
 
 from ..images import FloatArray
-from ..progress import Progress, Steps, run, within
-from .augmentation import augment
-from .balancing import oversample
-from .calibration import calibration_folds, calibration_record, cross_calibrated, fit_calibrator, softmax
-from .embedding import CNNEmbedding, JoinedFeatures
-from .estimators import BalancedKNN, PixelFeatures
-from .features import FibreFeatures, ImageFeatures, TextureFeatures
-from .splits import IntArray
+from .calibration import softmax
+from .crop_classifier import CropClassifier
+from .estimators import BalancedKNN, ExactKNN, StandardSVC
+from .kernels import BLOCK_VALUES
 
-AUGMENTATION_NOISE = "gaussian:0-20"
 FIBRE_TREES = 100
 TREES = 300
-_BLOCK = 2048  # forests and distances: sklearn takes as long for one row as for many
-
-
-def make_features(name: str, input_size: int | None, seed: int) -> ImageFeatures:
-    """Return the transformer that a choice of features means, not fitted.
-
-    Parameters
-    ----------
-    name : {"pixels", "texture", "embedding", "texture+embedding", "fibres"}
-    input_size : int, optional
-        Of pixels and of the embedding's network.
-    seed : int
-        Of the embedding's network.
-
-    Raises
-    ------
-    ValueError
-        If there are no such features.
-    """
-    makers: dict[str, Callable[[], ImageFeatures]] = {
-        "pixels": lambda: PixelFeatures(input_size),
-        "texture": lambda: TextureFeatures(),
-        "embedding": lambda: CNNEmbedding(input_size, random_state=seed),
-        "texture+embedding": lambda: JoinedFeatures((TextureFeatures(), CNNEmbedding(input_size, random_state=seed))),
-        "fibres": lambda: FibreFeatures(),
-    }
-    if name not in makers:
-        raise ValueError(f"features={name!r} is not allowed: give one of {', '.join(makers)}.")
-    return makers[name]()
-
-
-class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Base of the classical classifiers of crops; subclasses have these parameters and their own.
-
-    Samples are a sequence of float32 images (Y, X, S) from 0 to 1, whose sizes may differ.
-
-    Parameters
-    ----------
-    features : {"pixels", "texture", "embedding", "texture+embedding", "fibres"}
-    input_size : int, optional
-        Side to which crops are resized for pixels and embedding.
-    balance : {"weights", "sampling", "none"}
-        What is done about rare classes: they weigh more, are drawn more often, or nothing.
-    calibration : {"none", "sigmoid", "isotonic"}
-        By folds of the training crops, whole groups where there are enough. Probabilities are then those of the
-        training crops' class frequencies, whatever the balance.
-    augment : {"none", "turns", "turns+noise"}
-        Turned and mirrored copies of the training crops. Crops that calibrate are never among them.
-    random_state : int
-
-    Attributes
-    ----------
-    classes_ : array of str
-    features_ : ImageFeatures
-    model_ : sklearn.pipeline.Pipeline
-        From features to the classes' indices.
-    calibrator_ : CalibratedClassifierCV or None
-        From the model's scores to probabilities.
-    record_ : dict
-        ``calibration``, where there is one: its error before and after, on held-out training crops.
-    """
-
-    features: str
-    input_size: int | None
-    balance: str
-    calibration: str
-    augment: str
-    random_state: int
-
-    # --- for subclasses -------------------------------------------------------------------------------------------
-
-    def final(self, n_samples: int | None = None) -> Pipeline:
-        """Return the classifier of features, not fitted; of so many samples at least."""
-        raise NotImplementedError
-
-    def check(self, n_samples: int) -> None:
-        """Refuse parameters that do not fit so many training crops."""
-
-    def scores(self, model: Pipeline, table: FloatArray) -> npt.NDArray[np.float64]:
-        """Return what calibration starts from, (N, classes)."""
-        proba: npt.NDArray[np.float64] = model.predict_proba(table)
-        return proba
-
-    def uncalibrated(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return probabilities as the classifier itself has them."""
-        return scores
-
-    # --- fitting --------------------------------------------------------------------------------------------------
-
-    def fit(self, X: Sequence[FloatArray], y: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> CropClassifier:
-        """Fit; see `fit_iter`."""
-        return run(self.fit_iter(X, y, groups))
-
-    def fit_iter(
-        self, X: Sequence[FloatArray], y: npt.ArrayLike, groups: npt.ArrayLike | None = None
-    ) -> Steps[CropClassifier]:
-        """Fit, with progress.
-
-        Parameters
-        ----------
-        X : sequence of (Y, X, S) float32
-        y : (N,) array
-        groups : (N,) array, optional
-            Kept together in the folds that calibrate.
-
-        Raises
-        ------
-        ValueError
-            For parameters that are not allowed or do not fit the crops.
-        """
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not allowed: give one of {', '.join(allowed)}.")
-        self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"There is only the class {str(self.classes_[0])!r}: a classifier needs at least two.")
-        self.check(len(codes))
-        groups = None if groups is None else np.asarray(groups)
-        parts: list[tuple[IntArray, IntArray]] = []
-        by_group = False
-        if self.calibration != "none":
-            parts, by_group = calibration_folds(codes, groups, self.random_state)
-        images, sources = self._copies(X, codes)
-        again = make_features(self.features, self.input_size, self.random_state).supervised and bool(parts)
-        rounds = 1 + len(parts) if again else 1
-        everything = np.arange(len(codes))
-        describing = self._describe_iter(everything, X, codes, groups, images, sources)
-        self.features_, rows, table = yield from within(describing, 0.0, 0.9 / rounds)
-        scores = np.empty((len(codes), len(self.classes_)))
-        for k, (train, test) in enumerate(parts):
-            part_rows, part_table = np.flatnonzero(np.isin(sources, train)), table
-            if again:  # these features have seen the classes of the held-out crops: make others
-                describing = self._describe_iter(train, X, codes, groups, images, sources)
-                share = 0.9 * (k + 1) / rounds, 0.9 * (k + 2) / rounds
-                extractor, part_rows, made = yield from within(describing, *share, f"calibration {k + 1}")
-                part_table = np.empty((len(images), made.shape[1]), np.float32)
-                part_table[part_rows] = made
-                part_table[test] = extractor.transform([X[int(i)] for i in test])
-            model = self._fit_rows(part_table[part_rows], codes[sources[part_rows]])
-            scores[test] = self.scores(model, part_table[test])
-            if not again:
-                yield Progress(0.9 + 0.1 * (k + 1) / len(parts), "calibrating")
-        self.model_ = self._fit_rows(table, codes[sources[rows]])
-        self.calibrator_ = None
-        self.record_: dict[str, Any] = {}
-        if parts:
-            self.calibrator_ = fit_calibrator(scores, codes, self.calibration)
-            after = cross_calibrated(scores, codes, parts, self.calibration)
-            before = self.uncalibrated(scores)
-            self.record_["calibration"] = calibration_record(self.calibration, before, after, codes, by_group)
-        yield Progress(1.0, "fitted")
-        return self
-
-    def _copies(self, X: Sequence[FloatArray], codes: IntArray) -> tuple[list[FloatArray], IntArray]:
-        """Return the crops, then their copies, and which crop each is of."""
-        if self.augment == "none":
-            return list(X), np.arange(len(X))
-        noise = AUGMENTATION_NOISE if self.augment == "turns+noise" else None
-        made = augment(list(X), codes, rng=self.random_state, noise=noise, intensity_range=(0.0, 1.0))
-        return made.images, made.sources
-
-    def _describe_iter(
-        self,
-        train: IntArray,
-        X: Sequence[FloatArray],
-        codes: IntArray,
-        groups: npt.NDArray[Any] | None,
-        images: list[FloatArray],
-        sources: IntArray,
-    ) -> Steps[tuple[ImageFeatures, IntArray, FloatArray]]:
-        """Fit the features to training crops; return them, the indices of these crops and their copies, and a table."""
-        extractor = make_features(self.features, self.input_size, self.random_state)
-        own = extractor.fit_transform_iter(
-            [X[int(i)] for i in train], codes[train], None if groups is None else groups[train]
-        )
-        copies = np.flatnonzero(np.isin(sources, train) & (np.arange(len(sources)) >= len(X)))
-        split = 1.0 if not len(copies) else (0.6 if extractor.supervised else 1 / 8)
-        tables = [(yield from within(own, 0.0, split))]
-        if len(copies):
-            tables.append((yield from within(extractor.transform_iter([images[i] for i in copies]), split, 1.0)))
-        return extractor, np.concatenate([train, copies]), np.concatenate(tables)
-
-    def _fit_rows(self, table: FloatArray, codes: IntArray) -> Pipeline:
-        if self.balance == "sampling":
-            drawn = oversample(codes, np.random.default_rng(self.random_state))
-            table, codes = table[drawn], codes[drawn]
-        with warnings.catch_warnings():  # a forest's threads leave Python's list of filters in any state
-            model = self.final(len(codes)).fit(table, codes)
-        if "n_jobs" in model[-1].get_params():
-            model[-1].n_jobs = 1  # sums in the order of threads would differ in their last digits
-        return model
-
-    # --- predicting -----------------------------------------------------------------------------------------------
-
-    def predict_proba(self, X: Sequence[FloatArray]) -> npt.NDArray[np.float64]:
-        """Return (N, classes)."""
-        return run(self.predict_proba_iter(X))
-
-    def predict_proba_iter(self, X: Sequence[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
-        """Return (N, classes), with progress."""
-        table = yield from self.features_iter(X)
-        return self.proba_of_features(table)
-
-    def predict(self, X: Sequence[FloatArray]) -> npt.NDArray[Any]:
-        """Return the most probable class of each sample."""
-        labels: npt.NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
-        return labels
-
-    def features_iter(self, X: Sequence[FloatArray]) -> Steps[FloatArray]:
-        """Return the figures that it classifies by, before any scaling: (N, features) float32, with progress."""
-        check_is_fitted(self)
-        return (yield from self.features_.transform_iter(X))
-
-    def proba_of_features(self, table: FloatArray) -> npt.NDArray[np.float64]:
-        """Classify a table as `features_iter` returns it: (N, classes)."""
-        parts = [self.scores(self.model_, table[i : i + _BLOCK]) for i in range(0, len(table), _BLOCK)]
-        scores = np.concatenate(parts) if parts else np.empty((0, len(self.classes_)))
-        if self.calibrator_ is None:
-            return self.uncalibrated(scores)
-        proba: npt.NDArray[np.float64] = self.calibrator_.predict_proba(scores)
-        return proba
-
-    @property
-    def feature_names_(self) -> tuple[str, ...] | None:
-        """The names of the features' columns; None for pixels."""
-        check_is_fitted(self)
-        return None if self.features == "pixels" else tuple(map(str, self.features_.get_feature_names_out()))
-
-
-_CHOICES = {
-    "features": ("pixels", "texture", "embedding", "texture+embedding", "fibres"),
-    "balance": ("weights", "sampling", "none"),
-    "calibration": ("none", "sigmoid", "isotonic"),
-    "augment": ("none", "turns", "turns+noise"),
-}
 
 
 class SVMClassifier(CropClassifier):
@@ -305,8 +58,23 @@ class SVMClassifier(CropClassifier):
     def final(self, n_samples: int | None = None) -> Pipeline:
         """Return standardisation and a machine."""
         weight = "balanced" if self.balance == "weights" else None
+        svm = StandardSVC(C=self.C, kernel=self.kernel, class_weight=weight)
+        return Pipeline([("classify", svm)])
+
+    def earlier(self) -> Pipeline:
+        """Return standardisation and a machine of scikit-learn."""
+        weight = "balanced" if self.balance == "weights" else None
         svm = SVC(C=self.C, kernel=self.kernel, class_weight=weight, cache_size=1000)
         return Pipeline([("scale", StandardScaler()), ("classify", svm)])
+
+    def fitting_memory(self, rows: int, columns: int, itemsize: int, n_classes: int) -> float:
+        """Return the size of the kernel or, if that is less, of the table in doubles; and of the support vectors."""
+        return StandardSVC.fitting_memory(rows, columns) + rows * columns * itemsize
+
+    def scoring_memory(self, rows: int, columns: int) -> float:
+        """Return the size of a block of crops and one of support vectors, and of their kernel."""
+        vectors = min(int(self.model_[-1].n_support_.sum()), max(1, BLOCK_VALUES // columns))
+        return 16.0 * (rows * columns + vectors * columns + rows * vectors)
 
     def scores(self, model: Pipeline, table: FloatArray) -> npt.NDArray[np.float64]:
         """Return the margins, one class against the others."""
@@ -354,6 +122,15 @@ class ForestClassifier(CropClassifier):
         )
         return Pipeline([("classify", forest)])
 
+    def fitting_memory(self, rows: int, columns: int, itemsize: int, n_classes: int) -> float:
+        """Return the size of the table in the forest's floats, and of trees that are grown until each leaf is pure."""
+        trees = self.trees or (FIBRE_TREES if self.features == "fibres" else TREES)
+        return (4.0 * rows * columns if itemsize < 4 else 0.0) + trees * rows * (64.0 + 8 * n_classes)
+
+    def scoring_memory(self, rows: int, columns: int) -> float:
+        """Return the size of a block of crops in the forest's floats."""
+        return 4.0 * rows * columns
+
 
 class NeighboursClassifier(CropClassifier):
     """K nearest neighbours; see `CropClassifier`. Votes count by nearness.
@@ -388,7 +165,17 @@ class NeighboursClassifier(CropClassifier):
 
     def final(self, n_samples: int | None = None) -> Pipeline:
         """Return the neighbours; figures of different units are brought to one scale first."""
-        kind = BalancedKNN if self.balance == "weights" else KNeighborsClassifier
+        return self._pipeline(BalancedKNN if self.balance == "weights" else ExactKNN, n_samples)
+
+    def earlier(self) -> Pipeline:
+        """Return the neighbours of scikit-learn."""
+        return self._pipeline(BalancedKNN if self.balance == "weights" else KNeighborsClassifier, None)
+
+    def scoring_memory(self, rows: int, columns: int) -> float:
+        """Return the size of blocks of crops and of known ones, and of their distances."""
+        return 8.0 * (rows + 1024) * columns + 32.0 * rows * 1024
+
+    def _pipeline(self, kind: type[KNeighborsClassifier], n_samples: int | None) -> Pipeline:
         k = self.neighbours if n_samples is None else min(self.neighbours, n_samples)  # a fold may hold fewer
         knn = kind(n_neighbors=k, weights="distance", algorithm="brute", n_jobs=-1)
         scale = [] if self.features == "pixels" else [("scale", StandardScaler())]

@@ -6,8 +6,9 @@ one linear layer, so that its Grad-CAM is exact (it equals CAM).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,15 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..device import best_device, place
 from ..fitting import Fit, fit_iter
 from ..images import FloatArray
 from ..progress import Progress, Steps, run
+from .memory import check_memory
 from .resize import resize
+from .scaled import ScaledCrops
 from .splits import holdout
 from .variation import VIEWS, vary, views
 
@@ -28,8 +32,11 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _WEIGHT_DECAY = 0.05
 AUGMENTATIONS = ("light", "strong")
+N = TypeVar("N", bound=nn.Module)
 WIDTH = 32
-_PREDICT_PIXELS = 2**21
+_PREDICT_PIXELS = 2**21  # in a batch on a GPU
+_CACHED_PIXELS, _CACHED_CROPS = 2**18, 64  # in a batch on a CPU, whose cache then holds the activations
+_WORTH_FUSING = 16  # crops: copying the network takes as long as one or two
 _LARGEST_VIEWED = 64  # pixels: so far, eight views take no time that anyone would mind
 
 
@@ -113,6 +120,35 @@ class SmallResNet(nn.Module):
         """Return the last stage's maps (N, width, y, x)."""
         maps: torch.Tensor = self.stages(self.stem((x - self.mean) / self.std))
         return maps
+
+
+def activations(network: nn.Module, samples: int, side: int) -> int:
+    """Return how many values all layers of a network put out for one image (samples, side, side)."""
+    ghost = copy.deepcopy(network).to("meta").eval()  # knows shapes and computes nothing
+    total = 0
+
+    def count(layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        nonlocal total
+        total += output.numel()
+
+    for part in ghost.modules():
+        if not list(part.children()):
+            part.register_forward_hook(count)
+    with torch.inference_mode():
+        ghost(torch.empty(1, samples, side, side, device="meta"))
+    return total
+
+
+def fused(network: N) -> N:
+    """Return a copy of a network, for prediction, whose batch normalisations are part of the convolutions before."""
+    network = copy.deepcopy(network).eval()
+    for part in network.modules():
+        if isinstance(part, nn.Sequential):
+            for k in range(len(part) - 1):
+                convolution, norm = part[k], part[k + 1]
+                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    part[k], part[k + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
+    return place(network, next(network.parameters()).device)
 
 
 class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -210,6 +246,11 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
             network = self.build(X[0].shape[-1], len(self.classes_))
+        if device.type == "cpu":
+            values = self.batch_size * activations(network, X[0].shape[-1], self.input_size)
+            needed = 4 * (3 * values + 4 * sum(p.numel() for p in network.parameters()))  # with gradients and copies
+            what = f"Training a network on {self.batch_size} crops of {self.input_size} pixels at a time"
+            check_memory(needed, what, "give a smaller input_size, batch_size or width")
         place(network, device)
         weight, watched = (
             torch.from_numpy(self.class_weights(codes, training)).float().to(device) for training in (True, False)
@@ -288,11 +329,16 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         self, X: Sequence[FloatArray], indices: npt.NDArray[np.intp], device: torch.device
     ) -> Iterator[tuple[torch.Tensor, npt.NDArray[np.intp]]]:
         """Yield resized images (N, S, Y, X) on the device with their indices, as many as fit into memory."""
-        # A CPU is nearly twice as fast with activations that stay in its cache.
-        size = max(1, _PREDICT_PIXELS // (8 if device.type == "cpu" else 1) // self.input_size**2)
+        size = max(1, _PREDICT_PIXELS // self.input_size**2)
+        if device.type == "cpu":
+            size = max(1, min(_CACHED_PIXELS // self.input_size**2, _CACHED_CROPS))
+        wanted = (self.input_size, self.input_size)
         for start in range(0, len(indices), size):
             chosen = indices[start : start + size]
-            yield self._tensor(resize([X[i] for i in chosen], self.input_size), device), chosen
+            if isinstance(X, ScaledCrops) and all(X.shape(int(i))[:2] == wanted for i in chosen):
+                yield self._tensor(X.stack(chosen), device), chosen
+            else:
+                yield self._tensor(resize([X[int(i)] for i in chosen], self.input_size), device), chosen
 
     @staticmethod
     def _tensor(x: FloatArray, device: torch.device) -> torch.Tensor:
@@ -323,6 +369,13 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
     ) -> Steps[npt.NDArray[np.float64]]:
         device = best_device()
         network = self.network_.to(device).eval()
+        if len(X) >= _WORTH_FUSING:
+            if device.type == "cpu":
+                crops = max(1, min(_CACHED_PIXELS // self.input_size**2, _CACHED_CROPS))
+                needed = 4 * crops * activations(network, X[0].shape[-1], self.input_size)
+                what = f"Classifying {crops} crops of {self.input_size} pixels at a time"
+                check_memory(needed, what, "close other programs, or train with a smaller input_size")
+            network = fused(network)
         count = self.views or (VIEWS if self.input_size <= _LARGEST_VIEWED else 1)
         parts: list[npt.NDArray[np.float64]] = []
         done = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..files import IMAGE_SUFFIXES, read_image, user_path
+from .copies import copies_note
 from .fields import CropField
 from .splits import holdout
 
@@ -101,9 +103,21 @@ class Crops:
         ------
         ValueError
             If a class would be missing on one side.
+
+        Warns
+        -----
+        UserWarning
+            If test samples have exact copies among the training samples.
         """
-        train, test = holdout(self.labels, self.groups, test_fraction, seed)
-        return self.subset(train), self.subset(test)
+        train, test, note = self.split_with_note(test_fraction, seed)
+        if note:
+            warnings.warn(note, stacklevel=2)
+        return train, test
+
+    def split_with_note(self, test_fraction: float = 0.25, seed: int = 0) -> tuple[Crops, Crops, str]:
+        """As `split`, but return the warning, or an empty text."""
+        train, test = (self.subset(part) for part in holdout(self.labels, self.groups, test_fraction, seed))
+        return train, test, copies_note(train.images, test.images)
 
 
 def check_images(images: Sequence[Image], names: Sequence[str] | None = None) -> None:

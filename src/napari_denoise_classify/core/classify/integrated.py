@@ -88,6 +88,15 @@ class DenoisingResNet(SmallResNet):
         return groups
 
 
+def _statistics(X: Sequence[FloatArray]) -> tuple[float, float]:
+    """Return the mean and the standard deviation of all pixels; 1 in place of 0."""
+    moments = np.array([(image.size, image.mean(dtype=np.float64), image.var(dtype=np.float64)) for image in X])
+    sizes, means, variances = moments.T
+    mean = float(np.average(means, weights=sizes))
+    variance = float(np.average(variances + (means - mean) ** 2, weights=sizes))
+    return mean, variance**0.5 or 1.0
+
+
 class IntegratedClassifier(CalibratedCNN):
     """Denoiser and residual network, trained together; see `CalibratedCNN` for the parameters that are not below.
 
@@ -131,8 +140,7 @@ class IntegratedClassifier(CalibratedCNN):
     ) -> Steps[CNNClassifier]:
         """Train both, with progress; see `CNNClassifier.fit_iter`."""
         _, entry = open_network(self.denoiser, self.denoiser_weights, X[0].shape[-1])
-        pixels = np.concatenate([np.ravel(image) for image in X])
-        self._pixels = float(pixels.mean(dtype=np.float64)), float(pixels.std(dtype=np.float64)) or 1.0
+        self._pixels = _statistics(X)
         yield from super().fit_iter(X, y, groups)
         del self._pixels
         self.record_["denoiser"] = {"weights": entry.name, "sha256": entry.sha256}

@@ -12,6 +12,7 @@ from ..images import FloatArray, IntensityRange, PlaneImage
 from ..progress import Progress, Steps, within
 from ..recipe import Recipe
 from .datasets import Image
+from .scaled import ScaledCrops
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
@@ -26,7 +27,7 @@ def dataset_range(images: Sequence[Image]) -> tuple[float, float]:
 
 def prepare_iter(
     images: Sequence[Image], recipe: Recipe, intensity_range: IntensityRange
-) -> Steps[tuple[list[Image], list[FloatArray]]]:
+) -> Steps[tuple[list[Image], Sequence[FloatArray]]]:
     """Apply a recipe to crops, those of equal shape together, and scale them to 0..1; see `Classifier.prepare_iter`."""
     processed, scaled, _ = yield from prepare_masked_iter(images, recipe, intensity_range)
     return processed, scaled
@@ -34,18 +35,22 @@ def prepare_iter(
 
 def prepare_masked_iter(
     images: Sequence[Image], recipe: Recipe, intensity_range: IntensityRange
-) -> Steps[tuple[list[Image], list[FloatArray], list[BoolArray] | None]]:
+) -> Steps[tuple[list[Image], Sequence[FloatArray], list[BoolArray] | None]]:
     """As `prepare_iter`; also returns what the recipe's masks kept of each crop, None if it has none."""
     if recipe.upscale != 1:
         raise ValueError(
             "A recipe that enlarges images cannot prepare them for a classifier: set upscale to 1, or enlarge the "
             "images first and train on those."
         )
+    if not recipe and isinstance(intensity_range, tuple):
+        _refuse_not_finite(images)
+        yield Progress(1.0, "preparing")
+        return list(images), ScaledCrops(images, intensity_range), None
     shapes: dict[tuple[int, ...], list[int]] = {}
     for i, image in enumerate(images):
         shapes.setdefault(image.shape, []).append(i)
     processed: list[Image] = [np.empty(0)] * len(images)
-    scaled: list[FloatArray] = [np.empty(0, np.float32)] * len(images)
+    floats: list[FloatArray] = [np.empty(0, np.float32)] * (0 if isinstance(intensity_range, tuple) else len(images))
     masks: list[BoolArray] | None = [np.empty(0, bool)] * len(images) if recipe.masks else None
     done = 0
     for shape, indices in shapes.items():
@@ -61,24 +66,23 @@ def prepare_masked_iter(
                 "preparing",
             )
             source, kept = PlaneImage.wrap(result.image, axes), result.mask
-        floats = _scale(source, intensity_range)
         for k, i in enumerate(indices):
-            processed[i], scaled[i] = source.data[k], floats[k]
+            processed[i] = source.data[k]
             if masks is not None and kept is not None:
                 masks[i] = kept[k]
+        if not isinstance(intensity_range, tuple):  # each crop has a scale of its own
+            planes = source.planes(list(source.indices()), source.ranges(intensity_range))
+            for k, i in enumerate(indices):
+                floats[i] = planes[k]
         done += len(indices)
         yield Progress(done / len(images), "preparing")
-    return processed, scaled, masks
+    if not isinstance(intensity_range, tuple):
+        return processed, floats, masks
+    _refuse_not_finite(processed)
+    return processed, ScaledCrops(processed, intensity_range), masks
 
 
-def _scale(source: PlaneImage, intensity_range: IntensityRange) -> FloatArray:
-    """Return the planes of a stack as `PlaneImage.planes` does, (N, Y, X, S) float32; all at once if of one range."""
-    wide = np.float32 if source.data.dtype.itemsize <= 2 or source.data.dtype == np.float32 else np.float64
-    if not isinstance(intensity_range, tuple) or (source.data.dtype.kind == "f" and not np.isfinite(source.data).all()):
-        return source.planes(list(source.indices()), source.ranges(intensity_range))
-    low, high = intensity_range
-    data = source.data[..., :3] if source.rgb else source.data[..., None]
-    out = np.empty(data.shape, np.float32)
-    np.subtract(data, low, out=out, casting="unsafe", dtype=wide)
-    out /= high - low
-    return out
+def _refuse_not_finite(images: Sequence[Image]) -> None:
+    for image in images:
+        if image.dtype.kind == "f":
+            PlaneImage.wrap(image, rgb=image.ndim == 3).raw_plane(())

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..images import PlaneImage
+from .cutting import cut_iter
 from .datasets import Crops, Image
 from .fields import CropField, Sizes
 from .objects import Marks, Objects, measure_objects
@@ -35,25 +36,21 @@ def crop_around(source: PlaneImage, centres: npt.NDArray[np.floating[Any]], size
     ValueError
         If a position lies outside the image, or ``size`` is not allowed.
     """
-    n_lead = len(source.lead_shape)
     rounded = check_positions(source, centres)
     if np.min(size, initial=1) < 1:
         raise ValueError(f"size={np.min(size)} is not allowed: crops need at least 1 pixel.")
     if len(rounded) == 0:
         return []
     sizes = np.broadcast_to(np.asarray(size, int), len(rounded))
-    crops: list[Image | None] = [None] * len(rounded)
-    # Those of one plane and one size are cut together.
-    keys, inverse = np.unique(np.column_stack([rounded[:, :n_lead], sizes]), axis=0, return_inverse=True)
-    order = np.argsort(inverse.ravel(), kind="stable")
-    plane, shown = np.empty(0), None
-    for key, here in zip(keys.tolist(), np.split(order, np.cumsum(np.bincount(inverse.ravel()))[:-1]), strict=True):
-        if shown != key[:-1]:
-            plane, shown = source.raw_plane(tuple(key[:-1])), key[:-1]
-            plane = plane[..., :3] if source.rgb else plane
-        for i, crop in zip(here.tolist(), _cut(plane, rounded[here, n_lead:], key[-1]), strict=True):
-            crops[i] = crop
-    return [crop for crop in crops if crop is not None]
+    shapes = [(n, n, 3) if source.rgb else (n, n) for n in sizes.tolist()]
+    if len(set(shapes)) == 1:  # one piece of memory is had much sooner than many
+        crops = list(np.empty((len(shapes), *shapes[0]), source.data.dtype))
+    else:
+        crops = [np.empty(shape, source.data.dtype) for shape in shapes]
+    for rows, cut in cut_iter(source, rounded, sizes):
+        for row, crop in zip(rows.tolist(), cut, strict=True):
+            crops[row][...] = crop
+    return crops
 
 
 def check_positions(source: PlaneImage, centres: npt.ArrayLike) -> npt.NDArray[np.int_]:
@@ -78,26 +75,6 @@ def check_positions(source: PlaneImage, centres: npt.ArrayLike) -> npt.NDArray[n
             f"{int(outside.sum())} of {len(centres)} positions lie outside the image; the first is {first}."
         )
     return rounded
-
-
-def pad_plane(plane: Image, before: int, after: int) -> Image:
-    """Reflect a plane beyond its borders."""
-    pad = [(before, after)] * 2 + [(0, 0)] * (plane.ndim - 2)
-    # numpy reflects over and over where a crop is larger than the plane; a side of 1 pixel can only be repeated.
-    return np.pad(plane, pad, mode="reflect" if min(plane.shape[:2]) > 1 else "edge")
-
-
-def _cut(plane: Image, corners: npt.NDArray[np.int_], size: int) -> Image:
-    """Cut all crops of one plane at once, (N, size, size[, 3])."""
-    half = size // 2
-    # Only the part of the plane that is needed: a slide may be large, and the crops of one batch lie together.
-    top, left = (int(n) for n in np.maximum(corners.min(axis=0) - size, 0))
-    bottom, right = (int(n) for n in corners.max(axis=0) + size + 1)
-    part = plane[top:bottom, left:right]
-    padded = pad_plane(part, half, size - half)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(0, 1))
-    cut = windows[corners[:, 0] - top, corners[:, 1] - left]
-    return np.ascontiguousarray(np.moveaxis(cut, 1, -1) if plane.ndim == 3 else cut)
 
 
 def object_centres(labels: Any) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:

@@ -22,7 +22,7 @@ from .bundle import Classifier
 from .checks import UntrustedError, check_estimator, check_pipeline
 
 FORMAT = "napari-denoise-classify/classifier"
-VERSION = 2
+VERSION = 3  # 2 has no pixels of 8 or 16 bits, and machines of scikit-learn
 _OURS = "napari_denoise_classify.core.classify"
 _TEMPERATURE = "temperature"
 # What skops does not vouch for by itself; what it lets through is checked once it is read, see checks.py.
@@ -35,7 +35,9 @@ _TRUSTED = (
     f"{_OURS}.embedding.JoinedFeatures",
     f"{_OURS}.estimators.BalancedKNN",
     f"{_OURS}.estimators.CalibratedSVM",
+    f"{_OURS}.estimators.ExactKNN",
     f"{_OURS}.estimators.PixelFeatures",
+    f"{_OURS}.estimators.StandardSVC",
     f"{_OURS}.features.FibreFeatures",
     f"{_OURS}.features.TextureFeatures",
     "sklearn.calibration._CalibratedClassifier",

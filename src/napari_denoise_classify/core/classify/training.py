@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..recipe import Recipe
 from ..steps import get_step
 from .bundle import Classifier
 from .datasets import Crops
+from .memory import check_memory
 from .preparing import dataset_range, prepare_iter
 
 MINIMUM_PER_CLASS = 4
@@ -69,6 +71,9 @@ def train_classifier_iter(
     if few:
         raise ValueError(f"Too few samples of {', '.join(few)}: each class needs at least {MINIMUM_PER_CLASS}.")
     intensity_range = dataset_range(data.images)
+    if recipe:
+        needed = 2 * sum(image.nbytes for image in data.images)
+        check_memory(needed, f"Preparing {len(data):,} crops", "give fewer crops, or smaller ones")
     _, X = yield from within(prepare_iter(data.images, recipe, intensity_range), 0.0, 0.1)
     yield Progress(0.1, f"training {spec.title}")
     fitting = fit_estimator_iter(method, parameters, seed, X, data.labels, data.groups)
@@ -105,7 +110,7 @@ def fit_estimator_iter(
     method: str,
     parameters: dict[str, Any],
     seed: int,
-    X: list[FloatArray],
+    X: Sequence[FloatArray],
     y: npt.NDArray[np.str_],
     groups: npt.NDArray[np.str_] | None,
 ) -> Steps[tuple[Any, dict[str, Any]]]:
@@ -117,7 +122,7 @@ def fit_estimator_iter(
     parameters : dict
         Of the method, validated.
     seed : int
-    X : list of (Y, X, S) float32
+    X : sequence of (Y, X, S) float32
         From 0 to 1.
     y, groups : (N,) arrays of str
         ``groups`` may be None.

@@ -1,0 +1,109 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+_kept_back: ContextVar[Mapping[Path, list[Path]]] = ContextVar("kept_back", default=MappingProxyType({}))
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
+    """Write a file so that it appears whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Folders are made as needed.
+    write : callable
+        Called with a temporary path of the same suffix in the same folder.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to, or the disk is full.
+    """
+    with whole_file(path) as temporary:
+        try:
+            write(temporary)
+        except OSError as error:
+            if error.errno not in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # numpy gives no number
+                raise
+            raise OSError(
+                f"{path} could not be written: there is no space left, or no more is allowed. Free some, or choose "
+                "another folder."
+            ) from error
+    return path
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Make a file that appears whole at the end of the ``with`` block, or not at all if an error leaves it.
+
+    Parameters
+    ----------
+    path : Path
+        Folders are made as needed.
+
+    Yields
+    ------
+    Path
+        A temporary file of the same suffix in the same folder, to be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=f".{path.stem[:40]}-", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    kept_back = _kept_back.get()
+    try:
+        yield temporary
+        mask = os.umask(0)  # mkstemp made it private: give it the permissions of any other new file
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        if path in kept_back:
+            kept_back[path].append(temporary)
+            return
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def all_or_none(paths: Iterable[Path]) -> Iterator[None]:
+    """Let files that belong together appear at the end of the ``with`` block, or none if an error leaves it.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Written within the block, by `write_whole`.
+    """
+    kept_back: dict[Path, list[Path]] = {path: [] for path in paths}
+    token = _kept_back.set(kept_back)
+    try:
+        yield
+        for path, written in kept_back.items():
+            for temporary in written:
+                os.replace(temporary, path)
+    finally:
+        _kept_back.reset(token)
+        for temporary in (temporary for written in kept_back.values() for temporary in written):
+            temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what writers of a file that were killed have left beside it."""
+    for left in path.parent.glob(f".{glob.escape(path.stem[:40])}-????????{glob.escape(path.suffix)}"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
