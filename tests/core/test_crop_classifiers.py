@@ -17,12 +17,8 @@ import napari_denoise_classify as ndc
 from napari_denoise_classify import Crops
 from napari_denoise_classify.core.classify.balancing import oversample
 from napari_denoise_classify.core.classify.calibrated_cnn import CalibratedCNN
-from napari_denoise_classify.core.classify.classical import (
-    CropClassifier,
-    ForestClassifier,
-    NeighboursClassifier,
-    SVMClassifier,
-)
+from napari_denoise_classify.core.classify.classical import ForestClassifier, NeighboursClassifier, SVMClassifier
+from napari_denoise_classify.core.classify.crop_classifier import CropClassifier
 from napari_denoise_classify.core.classify.embedding import CNNEmbedding
 from napari_denoise_classify.core.classify.training import fit_estimator_iter, train_classifier_iter
 from napari_denoise_classify.core.progress import Progress, run

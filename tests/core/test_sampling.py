@@ -5,9 +5,10 @@ from __future__ import annotations
 import dask.array
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_denoise_classify.core.classify import cutting
 from napari_denoise_classify.core.classify.sampling import crop_around, default_size, object_centres
 from napari_denoise_classify.core.images import PlaneImage
 
@@ -46,6 +47,34 @@ def test_crops_do_not_share_memory_with_the_image() -> None:
     first[:] = 1
     assert not image.any()
     assert not second.any()
+
+
+@given(st.integers(3, 40), st.integers(3, 40), st.integers(1, 50), st.integers(1, 9), st.integers(0, 99))
+@settings(deadline=None, max_examples=30)
+def test_lazy_images_are_cut_alike(height: int, width: int, size: int, chunk: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 1000, (2, height, width), np.uint16)
+    centres = np.column_stack([rng.integers(0, n, 20) for n in image.shape])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cutting, "_REGION", 16)
+        lazy = PlaneImage.wrap(dask.array.from_array(image, chunks=(1, chunk, chunk)), "ZYX")
+        found = crop_around(lazy, centres, size)
+    np.testing.assert_array_equal(found, crop_around(PlaneImage.wrap(image, "ZYX"), centres, size))
+
+
+def test_of_a_lazy_image_only_the_parts_with_crops_are_read() -> None:
+    read: list[tuple[int, int]] = []
+
+    def block(block_info: dict) -> np.ndarray:
+        read.append(block_info[None]["chunk-location"])
+        return np.full((256, 256), 7, np.uint8)
+
+    huge = dask.array.map_blocks(block, chunks=((256,) * 400, (256,) * 400), dtype=np.uint8, meta=np.empty((0, 0)))
+    centres = np.array([[5, 5], [50000, 60000], [50030, 60010], [102399, 102399]])
+    for crop in crop_around(PlaneImage.wrap(huge), centres, 32):
+        np.testing.assert_array_equal(crop, 7)
+    assert sorted(set(read)) == [(0, 0), (195, 234), (399, 399)]
+    assert len(read) <= 4
 
 
 def test_no_positions_give_no_crops() -> None:

@@ -175,6 +175,20 @@ def test_verdicts(lead: float, spearman: float, beats: bool, depends: bool, word
     assert "checks are passed" not in survives[2]
 
 
+def test_nothing_is_less_than_nothing() -> None:
+    rng = np.random.default_rng(0)
+    level = np.tile(np.linspace(0, 1, LEVELS + 1), (30, 1)) + rng.normal(0, 0.01, (30, 1))
+    table, samples = _tables({"map": np.stack([level + 0.0004, level]), "dummy": np.stack([level, level])})
+    randomised = pd.DataFrame({"spearman": np.full(30, -0.001), "iou": np.full(30, 0.1)})
+    beats, depends, words = _verdict(table, randomised, "cnn", 30, 0.4)
+    assert table["difference"][0] < 0
+    assert "map 0.00" in words
+    assert "rank correlation is 0.00" in words
+    whole = ndc.ExplanationCheck(table, samples, randomised, beats, depends, 0, words, {}, [])
+    assert not re.search(r"-0\.0+\b", words)
+    assert "-0.000 " not in str(whole)
+
+
 def test_other_classifiers_are_only_tested_by_deletion(forest: Classifier, crops: Crops) -> None:
     found = check_explanation(forest, crops.images, "occlusion", patch_size=8, fill="mean")
     assert found.randomised is None

@@ -150,6 +150,16 @@ def test_train_prints_figures_and_saves_a_model(model, crops, tmp_path):
     output = run("train", crops, "-m", "knn", "-o", tmp_path / "knn.ndc")
     assert "macro-F1 1.000" in output
     assert "No groups given" in output
+    assert "exact copy" not in output
+
+
+def test_train_tells_of_copies_on_both_sides_of_the_split(crops, tmp_path):
+    bright = sorted((tmp_path / "crops" / "bright").glob("*.png"))
+    for path in bright[1:]:
+        path.write_bytes(bright[0].read_bytes())
+    output = run("train", crops, "-m", "knn", "-o", tmp_path / "knn.ndc")
+    (line,) = [line for line in output.splitlines() if "exact copy" in line]
+    assert line.startswith("Note: 6 of 12 test samples have an exact copy among the training samples, which flatters")
 
 
 def test_classify_points_objects_and_whole_images(model, tmp_path):

@@ -90,7 +90,8 @@ def test_every_kind_of_layer(open_dock, wait, kind):
     result = viewer.layers[-1]
     assert result.name == "source median"
     want = ndc.denoise(expected, "median", rgb=kind.startswith("rgb"))
-    np.testing.assert_array_equal(np.asarray(result.data), want)
+    assert result.multiscale == (kind == "multiscale")
+    np.testing.assert_array_equal(np.asarray(result.data[0] if result.multiscale else result.data), want)
     if kind == "rgba":
         np.testing.assert_array_equal(np.asarray(result.data)[..., 3], expected[..., 3])
 

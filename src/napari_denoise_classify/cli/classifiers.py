@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..core.files import ImageFile, find_images, read_image, write_whole
+from ..core.files import ImageFile, all_or_none, find_images, read_image, write_whole
 from ..core.images import PlaneImage
+from ..core.progress import Steps
 from ..core.recipe import Recipe
-from .common import Inputs, Output, Overwrite, check_new, for_each, guarded, output_names, say, with_bar
+from ..core.remote import Job
+from .common import Inputs, Output, Overwrite, check_new, guarded, output_names, say, with_bar
 from .images import Axes
 from .options import chosen, method_option, with_step_options
+from .scheduler import Scheduler, Workers, run_jobs
 
 if TYPE_CHECKING:
     from ..core.classify.bundle import Classifier
@@ -84,7 +88,9 @@ def train(
         say(repr(crops)[1:-1])
         if crops.groups is None:
             say("No groups given: crops of one patient or field may be on both sides of the split, which flatters.")
-        train_part, test_part = crops.split(test_fraction, seed) if test_fraction else (crops, None)
+        train_part, test_part, note = crops.split_with_note(test_fraction, seed) if test_fraction else (crops, None, "")
+        if note:
+            say(f"Note: {note}")
         prepared = Recipe.from_json(recipe) if recipe else Recipe()
         work = train_classifier_iter(train_part, spec.id, prepared, seed, **checked)
         classifier = with_bar(work, f"training {spec.title}")
@@ -186,6 +192,24 @@ def run_classifier(
     **how: Any,
 ) -> tuple[ImageFile, Classified]:
     """Read one image and classify it under a progress bar."""
+    work = classify_file_iter(path, classifier, axes, points, labels, crop_size, recipe, **how)
+    file, result, note = with_bar(work, path.name)
+    if note:
+        say(note)
+    return file, result
+
+
+def classify_file_iter(
+    path: Path,
+    classifier: Classifier,
+    axes: str | None,
+    points: Path | None,
+    labels: Path | None,
+    crop_size: int | None,
+    recipe: Recipe | None,
+    **how: Any,
+) -> Steps[tuple[ImageFile, Classified, str]]:
+    """Read one image and classify it; returns also what is to be said of its pixel size."""
     from ..core.classify.fields import field_of, pixel_size_of
     from ..core.workflow import classify_iter
 
@@ -196,7 +220,7 @@ def run_classifier(
     size: Sizes | None = crop_size
     if size is None and field.unit == "object" and where.sides is not None:
         size = field.pixels(sides=where.sides)
-    work = classify_iter(
+    result = yield from classify_iter(
         file.data,
         classifier,
         axes=file.axes,
@@ -208,11 +232,8 @@ def run_classifier(
         recipe=recipe,
         **how,
     )
-    result = with_bar(work, path.name)
     note = field.note(pixel_size) if where.centres is not None and crop_size is None else ""
-    if note:
-        say(f"{path.name}: {note}")
-    return file, result
+    return file, result, f"{path.name}: {note}" if note else ""
 
 
 def _read(path: Path, axes: str | None) -> ImageFile:
@@ -225,6 +246,108 @@ def load_model(model: Path, recipe: Path | None) -> tuple[Classifier, Recipe | N
     from ..core.classify.storage import load_classifier
 
     return load_classifier(model), Recipe.from_json(recipe) if recipe else None
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: Path, changed: int) -> Classifier:
+    from ..core.classify.storage import load_classifier
+
+    return load_classifier(model)
+
+
+def _load(model: Path) -> Classifier:
+    """Read a classifier; the one that was read last is kept."""
+    return _loaded(model, model.stat().st_mtime_ns if model.is_file() else 0)
+
+
+@dataclass(frozen=True)
+class ClassifyFile:
+    """One file of ``classify``: a `Job`.
+
+    Attributes
+    ----------
+    path, target, model : Path
+        Image, table and classifier.
+    recipe : Recipe or None
+        Instead of the classifier's own.
+    axes, points, labels, crop_size
+        From the options of these names.
+    """
+
+    path: Path
+    target: Path
+    model: Path
+    recipe: Recipe | None
+    axes: str | None
+    points: Path | None
+    labels: Path | None
+    crop_size: int | None
+
+    @property
+    def targets(self) -> list[Path]:
+        """The table and the figure."""
+        return [self.target, self.target.with_suffix(".png")]
+
+    def run_iter(self) -> Steps[str]:
+        """Classify the file; returns how many samples of each class there are, in words."""
+        from ..core.figures import result_figure, save
+
+        classifier = _load(self.model)
+        file, result, note = yield from classify_file_iter(
+            self.path, classifier, self.axes, self.points, self.labels, self.crop_size, self.recipe
+        )
+        table, figure = self.targets
+        with all_or_none(self.targets):
+            write_whole(table, lambda p: result.table.to_csv(p, index=False))
+            save(result_figure(file.data, file.axes, False, result, classifier.classes), figure)
+        counts = result.table["class"].value_counts()
+        found = ", ".join(f"{name} {count}" for name, count in counts.items())
+        return f": {found}" + (f"\n{note}" if note else "")
+
+
+@dataclass(frozen=True)
+class MapFile:
+    """One file of ``classify --tiles``: a `Job`.
+
+    Attributes
+    ----------
+    path, model : Path
+        Image and classifier.
+    target : Path
+        With which the names of the maps begin.
+    recipe : Recipe or None
+        Instead of the classifier's own.
+    axes, tile, stride
+        From the options of these names.
+    """
+
+    path: Path
+    target: Path
+    model: Path
+    recipe: Recipe | None
+    axes: str | None
+    tile: int
+    stride: int | None
+
+    @property
+    def targets(self) -> list[Path]:
+        """The maps, their table and record."""
+        from ..core.results import class_map_paths
+
+        return list(class_map_paths(self.target.parent, self.target.name).values())
+
+    def run_iter(self) -> Steps[str]:
+        """Classify the tiles of the file; returns the part of each class, in words."""
+        from ..core.class_maps import class_map
+        from ..core.results import save_class_map
+
+        file = _read(self.path, self.axes)
+        classifier = _load(self.model)
+        lazy = class_map(file.data, classifier, tile=self.tile, stride=self.stride, axes=file.axes, recipe=self.recipe)
+        found = yield from lazy.compute_iter()
+        save_class_map(self.target.parent, self.target.name, file, found, overwrite=True)
+        parts = ", ".join(f"{name} {part:.1%}" for name, part in found.fractions().items())
+        return f": {parts} of {found.labels.size} tiles"
 
 
 def classify(
@@ -241,41 +364,27 @@ def classify(
     output: Output = Path("results"),
     axes: Axes = None,
     overwrite: Overwrite = False,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
 ) -> None:
     """Classify whole images, crops around points, label objects, or tiles; writes a CSV and a figure, or maps."""
-    from ..core.figures import result_figure, save
 
-    def plan() -> tuple[Classifier, Recipe | None]:
+    def plan() -> Recipe | None:
         if tiles is None and stride is not None:
             raise ValueError("--stride goes with --tiles: give the side of the tiles, too.")
         if tiles is not None and (points or labels or crop_size):
             raise ValueError("--tiles excludes --points, --labels and --crop-size: tiles cover the whole image.")
-        return load_model(model, recipe)
+        _load(model)
+        return Recipe.from_json(recipe) if recipe else None
 
-    classifier, other = guarded(plan)
+    other = guarded(plan)
     paths = guarded(lambda: find_images(images))
     names = guarded(lambda: output_names(paths, output, lambda _: "_classes.csv" if tiles is None else ""))
 
-    def mapped(path: Path) -> None:
-        from ..core.class_maps import class_map
-        from ..core.results import class_map_paths, save_class_map
-
-        if not overwrite:
-            check_new(class_map_paths(output, names[path].name).values(), False)
-        file = _read(path, axes)
-        found = class_map(file.data, classifier, tile=tiles, stride=stride, axes=file.axes, recipe=other)
-        found = with_bar(found.compute_iter(), path.name)
-        written = save_class_map(output, names[path].name, file, found, overwrite=overwrite)
-        parts = ", ".join(f"{name} {part:.1%}" for name, part in found.fractions().items())
-        say(f"{written['classes']}: {parts} of {found.labels.size} tiles")
-
-    def one(path: Path) -> None:
-        table, figure = names[path], names[path].with_suffix(".png")
-        check_new([table, figure], overwrite)
-        file, result = run_classifier(path, classifier, axes, points, labels, crop_size, other)
-        write_whole(table, lambda p: result.table.to_csv(p, index=False))
-        save(result_figure(file.data, file.axes, False, result, classifier.classes), figure)
-        counts = result.table["class"].value_counts()
-        say(f"{table}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
-
-    for_each(paths, one if tiles is None else mapped)
+    jobs: list[Job] = [
+        ClassifyFile(path, names[path], model, other, axes, points, labels, crop_size)
+        if tiles is None
+        else MapFile(path, names[path], model, other, axes, tiles, stride)
+        for path in paths
+    ]
+    run_jobs(jobs, overwrite, scheduler, workers)

@@ -20,13 +20,15 @@ from rich.progress import (
     Progress as RichProgress,
 )
 
-from ..core.progress import Progress, Steps, run
+from ..core.files import stem_of
+from ..core.ome_zarr import is_zarr
+from ..core.progress import USER_ERRORS, Progress, Steps, run, sentence
 
 T = TypeVar("T")
 
 Inputs: TypeAlias = Annotated[
     list[str],
-    typer.Argument(help="Image files, folders or globs: TIFF, SVS, PNG, JPEG, BMP, NPY.", show_default=False),
+    typer.Argument(help="Image files, folders or globs: TIFF, SVS, PNG, JPEG, BMP, NPY, OME-Zarr.", show_default=False),
 ]
 Output: TypeAlias = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
 Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
@@ -45,21 +47,14 @@ def fail(message: object) -> NoReturn:
     raise typer.Exit(1)
 
 
-def sentence(error: object) -> str:
-    """Say an error of the operating system in words: what, and with which file."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
-    return str(error)
-
-
 def _plain(message: object) -> str:
     from rich.markup import escape
 
     return escape(str(message) or type(message).__name__)
 
 
-def with_bar(work: Steps[T], title: str) -> T:
-    """Run long work under a progress bar with the time left."""
+def with_bar(work: Steps[T], title: str, tell: Callable[[Progress], None] | None = None) -> T:
+    """Run long work under a progress bar with the time left; ``tell`` may print something on each progress."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -68,17 +63,22 @@ def with_bar(work: Steps[T], title: str) -> T:
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[note]}"),
     )
-    with RichProgress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+    notes: list[str] = []
+    quiet, shown = not sys.stderr.isatty(), sys.stdout.isatty()
+    with RichProgress(*columns, console=console, transient=True, disable=quiet, redirect_stdout=shown) as bar:
         task = bar.add_task(title, total=1.0, note="")
 
         def report(progress: Progress) -> None:
+            if tell is not None:
+                tell(progress)
+            if progress.note and progress.note not in notes:
+                notes.append(progress.note)
             bar.update(task, completed=progress.fraction, note=progress.message)
 
-        return run(work, report)
-
-
-USER_ERRORS = (ValueError, OSError, MemoryError, ImportError)
-"""Errors that say in one sentence what to do; anything else is a defect of this program."""
+        result = run(work, report)
+    for note in notes:
+        console.print(f"{_plain(title)}: {_plain(note)}")
+    return result
 
 
 def guarded(action: Callable[[], T]) -> T:
@@ -99,10 +99,14 @@ def for_each(paths: Iterable[Path], action: Callable[[Path], None]) -> None:
             action(path)
         except USER_ERRORS as error:
             failures.append((path, error))
+    report_failures([(path, sentence(failure)) for path, failure in failures], count)
+
+
+def report_failures(failures: list[tuple[Path, str]], count: int) -> None:
+    """List the files of ``count`` that failed, and why; then end with exit code 1."""
     if failures:
         console.print(f"[bold red]{len(failures)} of {count} files failed:[/]")
-        for path, failure in failures:
-            text = sentence(failure)
+        for path, text in failures:
             console.print(f"  {_plain(text if str(path) in text else f'{path}: {text}')}")
         raise typer.Exit(1)
 
@@ -116,7 +120,7 @@ def check_new(paths: Iterable[Path], overwrite: bool) -> None:
         If one of the files exists and ``overwrite`` is off.
     """
     for path in paths:
-        if path.is_dir():
+        if path.is_dir() and not is_zarr(path):
             raise ValueError(f"{path} is a folder: choose another --output.")
         if path.exists() and not overwrite:
             raise ValueError(f"{path} exists already: add --overwrite to replace it, or choose another --output.")
@@ -130,6 +134,10 @@ def check_new(paths: Iterable[Path], overwrite: bool) -> None:
             raise ValueError(f"Nothing can be written into {path.parent}: choose another --output.")
 
 
+def _folder(path: Path) -> Path:
+    return Path(os.path.realpath(path)).parent  # Path.resolve stumbles over links that go in a circle
+
+
 def output_names(paths: list[Path], folder: Path, suffix: Callable[[Path], str]) -> dict[Path, Path]:
     """Name the output of each input: its stem and a suffix; inputs of equal stem get their folders' names, too.
 
@@ -138,13 +146,14 @@ def output_names(paths: list[Path], folder: Path, suffix: Callable[[Path], str])
     ValueError
         If two inputs would still be written to one file.
     """
-    stems = [path.stem for path in paths]
-    top = Path(os.path.commonpath([path.resolve().parent for path in paths])) if paths else Path()
+    stems = [stem_of(path) for path in paths]
+    top = Path(os.path.commonpath([_folder(path) for path in paths])) if paths else Path()
     names: dict[Path, Path] = {}
     for path in paths:
-        parts = [path.stem]
-        if stems.count(path.stem) > 1:
-            parts = [*path.resolve().parent.relative_to(top).parts, path.stem, path.suffix[1:]]
+        stem = stem_of(path)
+        parts = [stem]
+        if stems.count(stem) > 1:
+            parts = [*_folder(path).relative_to(top).parts, stem, path.suffix[1:]]
         names[path] = folder / f"{'_'.join(parts)}{suffix(path)}"
     twice = [str(name) for name in names.values() if list(names.values()).count(name) > 1]
     if twice:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-import numpy as np
 import typer
 
-from ..core.files import PICTURES, ImageFile, find_images, read_image, write_like
+from ..core.blocks import write_iter
+from ..core.files import LARGE, PICTURES, find_images, read_image, stem_of
 from ..core.images import check_intensity_range
-from ..core.recipe import Processed, Recipe
+from ..core.ome_zarr import SUFFIX, is_zarr
+from ..core.progress import Steps
+from ..core.recipe import Recipe
 from ..core.steps import Kind
-from .common import Inputs, Output, Overwrite, check_new, for_each, guarded, output_names, say, with_bar
+from ..core.storing import Fill, process_file_iter
+from .common import Inputs, Output, Overwrite, guarded, output_names
 from .options import chosen, method_option, with_step_options
+from .scheduler import Scheduler, Workers, run_jobs
 
 Axes = Annotated[
     str | None, typer.Option(help="Axes of the images where the files do not say: TCZYX, S for RGB samples.")
 ]
 RangeOption = Annotated[
     str, typer.Option(help="Intensity range: image, stack, plane, or two numbers with a comma: 0,4095.")
+]
+FormatOption = Annotated[
+    Literal["same", "tif", "zarr"],
+    typer.Option(
+        "--format", help="Kind of file that is written: same as the image's, tif, or zarr (OME-Zarr), for large images."
+    ),
 ]
 RecipeOption = Annotated[Path | None, typer.Option("--recipe", help="Apply a saved recipe (JSON) instead of --method.")]
 
@@ -29,12 +40,64 @@ def parse_range(text: str) -> Any:
     return check_intensity_range(text.split(",") if "," in text else text)
 
 
-def apply(file: ImageFile, recipe: Recipe, axes: str | None, title: str) -> Processed:
-    """Apply a recipe to a file's image under a progress bar."""
-    return with_bar(recipe.apply_iter(file.data, axes or file.axes), title)
+@dataclass(frozen=True)
+class ProcessFile:
+    """One file of ``denoise`` or ``mask``: a `Job`.
+
+    Attributes
+    ----------
+    path, target : Path
+    recipe : Recipe
+    axes : str or None
+        Instead of those that the file tells.
+    save_mask : bool
+        Write the mask as well.
+    """
+
+    path: Path
+    target: Path
+    recipe: Recipe
+    axes: str | None
+    save_mask: bool
+
+    @property
+    def targets(self) -> list[Path]:
+        """The files that are written."""
+        stem = stem_of(self.target)
+        mask = self.target.with_name(f"{stem}_mask{self.target.name.removeprefix(stem)}")
+        return [self.target, mask] if self.save_mask else [self.target]
+
+    @property
+    def large(self) -> bool:
+        """Whether several workers of a cluster share it: the chunks of a zarr are files of their own."""
+        try:
+            if self.target.suffix != SUFFIX:
+                return False
+            file = read_image(self.path, lazy_above=LARGE)
+            reach = self.recipe.reach(3 if "S" in (self.axes or file.axes) else 1) if file.lazy else None
+            return file.lazy and (reach is None or reach.exact)  # other blocks fade into each other, one by one
+        except (ValueError, OSError, ImportError):
+            return False  # the sentence comes with the run
+
+    def run_iter(self) -> Steps[str]:
+        """Process the file; returns the part of the pixels that was kept, in words."""
+        return self.run_with_iter(write_iter)
+
+    def run_with_iter(self, fill: Fill) -> Steps[str]:
+        """As `run_iter`, but have ``fill`` process the blocks of a large image."""
+        target, *mask = self.targets
+        file = read_image(self.path, lazy_above=LARGE)
+        mask_target = mask[0] if mask else None
+        done = yield from process_file_iter(self.recipe, file, target, mask_target, self.axes, fill=fill)
+        return "" if done.kept is None else f"  (kept {done.kept:.1%} of the pixels)"
 
 
-def _suffix(path: Path) -> str:
+def _suffix(path: Path, wanted: str) -> str:
+    """Return the suffix of the file that is written for an image."""
+    if wanted != "same":
+        return f".{wanted}"
+    if is_zarr(path):
+        return ".ome.zarr" if path.name.endswith(".ome.zarr") else ".zarr"
     suffix = path.suffix.lower()
     return ".npy" if suffix == ".npy" else ".png" if suffix in PICTURES else ".tif"
 
@@ -49,6 +112,9 @@ def _process(
     axes: str | None,
     intensity_range: str,
     overwrite: bool,
+    scheduler: str | None,
+    workers: int | None,
+    wanted: str,
     save_masks: bool = False,
 ) -> None:
     def plan() -> tuple[Recipe, list[Path]]:
@@ -65,22 +131,10 @@ def _process(
 
     recipe, paths = guarded(plan)
     title = recipe.title.replace(" + ", "_")
-    names = guarded(lambda: output_names(paths, output, lambda path: f"_{title}{_suffix(path)}"))
+    names = guarded(lambda: output_names(paths, output, lambda path: f"_{title}{_suffix(path, wanted)}"))
 
-    def one(path: Path) -> None:
-        target = names[path]
-        mask_target = target.with_name(f"{target.stem}_mask{target.suffix}")
-        file = read_image(path)
-        check_new([target, mask_target] if save_masks else [target], overwrite)
-        done = apply(file, recipe, axes, path.name)
-        used = axes.upper() if axes else file.axes
-        write_like(target, np.asarray(done.image), file, used)
-        kept = "" if done.mask is None else f"  (kept {done.kept:.1%} of the pixels)"
-        if save_masks and done.mask is not None:
-            write_like(mask_target, done.mask, file, used.replace("S", ""))
-        say(f"{target}{kept}")
-
-    for_each(paths, one)
+    jobs = [ProcessFile(path, names[path], recipe, axes, save_masks) for path in paths]
+    run_jobs(jobs, overwrite, scheduler, workers)
 
 
 @with_step_options("denoise")
@@ -92,11 +146,27 @@ def denoise(
     axes: Axes = None,
     intensity_range: RangeOption = "image",
     overwrite: Overwrite = False,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    format: FormatOption = "same",
     *,
     parameters: dict[str, str],
 ) -> None:
-    """Denoise images. TIFF stays TIFF with its axes and pixel size; PNG and JPEG become PNG."""
-    _process("denoise", images, method, parameters, recipe, output, axes, intensity_range, overwrite)
+    """Denoise images. TIFF stays TIFF with its axes and pixel size, OME-Zarr OME-Zarr; PNG and JPEG become PNG."""
+    _process(
+        "denoise",
+        images,
+        method,
+        parameters,
+        recipe,
+        output,
+        axes,
+        intensity_range,
+        overwrite,
+        scheduler,
+        workers,
+        format,
+    )
 
 
 @with_step_options("mask")
@@ -108,8 +178,25 @@ def mask(
     axes: Axes = None,
     save_masks: Annotated[bool, typer.Option("--save-mask", help="Write the mask itself as well.")] = False,
     overwrite: Overwrite = False,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    format: FormatOption = "same",
     *,
     parameters: dict[str, str],
 ) -> None:
     """Mask images: keep a part of the pixels, fill the others with 0, the plane's mean, or the plane blurred."""
-    _process("mask", images, method, parameters, recipe, output, axes, "image", overwrite, save_masks)
+    _process(
+        "mask",
+        images,
+        method,
+        parameters,
+        recipe,
+        output,
+        axes,
+        "image",
+        overwrite,
+        scheduler,
+        workers,
+        format,
+        save_masks,
+    )

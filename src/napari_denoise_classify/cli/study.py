@@ -97,7 +97,7 @@ def study(
     }
 
     def work() -> None:
-        from ..core.study.files import declared_in, prepare_folder
+        from ..core.study.files import declared_in
         from ..core.study.run import declare, study_iter
 
         again = data.lower().endswith(".json")
@@ -117,8 +117,7 @@ def study(
                 sweep=read_sweep(sweep),
                 **settings,
             )
-        prepare_folder(output, declared, overwrite)
-        _run(study_iter(declared, crops=crops, folder=output, cache=cache), output)
+        _run(study_iter(declared, crops=crops, folder=output, overwrite=overwrite, cache=cache), output)
 
     try:
         guarded(work)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .figures import result_figure, save
-from .files import ImageFile, write_like, write_whole
+from .files import ImageFile, all_or_none, write_like, write_whole
 from .images import resolve_axes
 
 if TYPE_CHECKING:
@@ -79,21 +77,9 @@ def save_result(
     folder = Path(folder)
     paths = result_paths(folder, stem, result)
     check_absent(list(paths.values()), overwrite)
-    with _all_or_none(paths):
+    with all_or_none(paths.values()):
         _write_result(paths, source, result, classes)
     return paths
-
-
-@contextmanager
-def _all_or_none(paths: dict[str, Path]) -> Iterator[None]:
-    """Take new files away again if not all of them can be written."""
-    new = [path for path in paths.values() if not path.exists()]
-    try:
-        yield
-    except BaseException:
-        for path in new:
-            path.unlink(missing_ok=True)
-        raise
 
 
 def _write_result(paths: dict[str, Path], source: ImageFile, result: Classified, classes: tuple[str, ...]) -> None:
@@ -123,7 +109,7 @@ def save_processed(
         names["mask"] = "mask.tif"
     paths = {key: Path(folder) / f"{stem}_{name}" for key, name in names.items()}
     check_absent(list(paths.values()), overwrite)
-    with _all_or_none(paths):
+    with all_or_none(paths.values()):
         _write_common(paths, source, processed.image, processed.mask, record)
     return paths
 
@@ -187,7 +173,7 @@ def save_class_map(
     parts = found.fractions()
     table = pd.DataFrame({"value": range(1, len(parts) + 1), "class": list(parts), "fraction": list(parts.values())})
     text = json.dumps(found.record, indent=2, ensure_ascii=False) + "\n"
-    with _all_or_none(paths):
+    with all_or_none(paths.values()):
         write_like(paths["classes"], np.asarray(found.labels), coarse, gray)
         channels = "?" if "C" in gray else "C"
         write_like(paths["probabilities"], np.asarray(found.probabilities), coarse, channels + gray)

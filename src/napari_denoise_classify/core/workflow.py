@@ -175,9 +175,7 @@ def classify_iter(
     import pandas as pd
 
     source = image if isinstance(image, PlaneImage) else PlaneImage.wrap(image, axes, rgb)
-    if source.samples != classifier.samples:
-        want, got = ("RGB", "gray") if classifier.samples == 3 else ("gray", "RGB")
-        raise ValueError(f"This classifier was trained on {want} images, and this image is {got}.")
+    classifier.check_samples(source.samples)
     check_target(classifier, target)
     question = None if explain is None else ask(classifier, explain, target, area, fraction, statistics)
     recipe = classifier.recipe if recipe is None else recipe
@@ -274,9 +272,7 @@ def check_image_iter(
     recipe = classifier.recipe if recipe is None else recipe
     taken = []
     for source, where, size, pixel_size in zip(images, centres, crop_sizes, pixel_sizes, strict=True):
-        if source.samples != classifier.samples:
-            want, got = ("RGB", "gray") if classifier.samples == 3 else ("gray", "RGB")
-            raise ValueError(f"This classifier was trained on {want} images, and this image is {got}.")
+        classifier.check_samples(source.samples)
         if where is None:
             taken.append(Samples.planes(source))
         else:

@@ -55,7 +55,7 @@ class CheckView(QWidget):
         for column, (key, (_, tip)) in enumerate(_COLUMNS.items()):
             self.table.horizontalHeaderItem(column).setToolTip(tip)
             for row, value in enumerate(check.table[key]):
-                words = value if isinstance(value, str) else "" if np.isnan(value) else f"{value:.3f}"
+                words = value if isinstance(value, str) else "" if np.isnan(value) else f"{value:z.3f}"
                 self.table.setItem(row, column, QTableWidgetItem(words))
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         canvas: Any = FigureCanvasQTAgg  # matplotlib has no types for it

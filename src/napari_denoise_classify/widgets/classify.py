@@ -237,9 +237,9 @@ def _train_iter(
 
     yield Progress(0.0, "reading samples")
     crops, note = load()
-    train, test = crops.split(fraction, seed)
+    train, test, copies = crops.split_with_note(fraction, seed)
     classifier = yield from within(train_classifier_iter(train, method, recipe, seed, **parameters), 0.05, 0.95)
     yield Progress(0.95, "testing")
     evaluation = classifier.evaluate(test)
     classifier.training["evaluation"] = evaluation.to_dict()
-    return classifier, evaluation, note
+    return classifier, evaluation, " ".join(filter(None, [note, copies]))

@@ -52,6 +52,7 @@ class Dock(Container[Any]):
         self.viewer = viewer
         self.job: Job | None = None
         self.code = ""
+        self.notes: list[str] = []
         self.intro = Label(value=intro, name="intro")
         self.form = Form(labels=True, name="form")
         self.run_button = PushButton(text=run_text, name="run")
@@ -109,11 +110,12 @@ class Dock(Container[Any]):
         self.bar.value = 0
         self.bar.visible = True
         self.status.value = "starting"
+        self.notes = []
         self.job = Job(work, self._on_report, done, self._on_end)
 
     def say(self, text: str) -> None:
-        """Show the outcome."""
-        self.status.value = text
+        """Show the outcome, and what was noted on the way to it."""
+        self.status.value = " ".join([text, *self.notes])
 
     def fail(self, error: Exception) -> None:
         """Notify of an error; napari's notification cuts long sentences, so the panel shows it, too."""
@@ -153,6 +155,8 @@ class Dock(Container[Any]):
         left = "" if seconds_left is None else f"  ({_duration(seconds_left)} left)"
         if self.cancel_button.enabled:
             self.status.value = f"{progress.message}{left}"
+        if progress.note and progress.note not in self.notes:
+            self.notes.append(progress.note)
         if progress.data is not None:
             self.show_data(progress.data)
 

@@ -189,12 +189,24 @@ def object_numbers(layer: Labels) -> npt.NDArray[Any]:
 
 
 def add_image_like(viewer: napari.Viewer, source: Source, data: Any, name: str, record: dict[str, Any]) -> Image:
-    """Add an image that looks like its source and lies where it lies; it may have been enlarged."""
-    factor = data.shape[-3 if source.image.rgb else -2] // source.image.plane_shape[0]
+    """Add an image that looks like its source and lies where it lies; it may have been enlarged, or be a pyramid."""
+    multiscale = isinstance(data, list)
+    height = (data[0] if multiscale else data).shape[-3 if source.image.rgb else -2]
+    factor = height // source.image.plane_shape[0]
     transform = refined(source.transform, factor) if factor > 1 else source.transform
     return viewer.add_image(
-        data, name=f"{source.name} {name}", metadata={METADATA_KEY: record}, **transform, **source.look
+        data,
+        name=f"{source.name} {name}",
+        metadata={METADATA_KEY: record},
+        multiscale=multiscale,
+        **transform,
+        **source.look,
     )
+
+
+def levels_as_shown(data: Any, letters: str) -> Any:
+    """Put an array's colour samples last, where napari wants them."""
+    return np.moveaxis(data, letters.index("S"), -1) if "S" in letters else data
 
 
 def refined(transform: dict[str, Any], factor: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from napari.layers import Labels, Shapes
 from napari.utils.theme import get_theme
 
 from .._version import __version__
+from ..core.api import release_memory
 from ..core.estimation import NoiseEstimate, estimate_noise_iter
 from ..core.images import PlaneImage
 from ..core.mask.cluster import METHODS, cluster_iter, cluster_scores_iter
@@ -18,10 +20,13 @@ from ..core.mask.given import apply_mask_iter
 from ..core.progress import Steps, within
 from ..core.recipe import Processed, Recipe
 from ..core.steps import get_step
+from ..core.tuning import FAST
 from .dock import Dock, layer_box, narrow
 from .layers import METADATA_KEY, Source, add_image_like, take
+from .lazy import is_lazy, lazy_levels_iter, open_stored, store_iter
 from .mask_layers import mask_from_layer
 from .parameters import ParameterField, StepFields
+from .preview import Preview
 from .workers import USER_ERRORS
 
 if TYPE_CHECKING:
@@ -78,7 +83,17 @@ class ProcessDock(Dock):
     def __init__(self, viewer: napari.Viewer, run_text: str, intro: str) -> None:
         super().__init__(viewer, run_text, intro)
         self.image = layer_box("Image", "Image", "image")
-        self.add(self.image)
+        self.lazy = CheckBox(text="Compute only what is shown", name="lazy", value=True, visible=False)
+        self.lazy.tooltip = (
+            "Add the result at once; its parts are computed when they come into view. Each level of a multiscale image "
+            "is processed by itself."
+        )
+        self.store_button = PushButton(text="Write to OME-Zarr…", name="store", label="", visible=False)
+        self.store_button.tooltip = "Process the whole image block by block, into a .zarr folder that is opened then."
+        self.store_button.native.setObjectName("store")
+        self.store_button.clicked.connect(self._on_store)
+        self.image.changed.connect(self._on_image)
+        self.add(self.image, self.lazy)
 
     def recipe(self) -> Recipe:
         """Return the recipe that the form describes."""
@@ -86,19 +101,63 @@ class ProcessDock(Dock):
 
     def start(self) -> None:
         """Apply the recipe to the chosen image."""
+        recipe, source, record = self._ready()
+        layer = self.image.value
+        if self.lazy.value and is_lazy(layer):
+            self.launch(
+                lazy_levels_iter(recipe, source, layer), lambda levels: self._add_lazy(source, recipe, record, levels)
+            )
+            return
+        self.launch(recipe.apply_iter(source.image), lambda result: self.add_result(source, recipe, record, result))
+
+    def _ready(self) -> tuple[Recipe, Source, dict[str, Any]]:
+        """Read the form: the recipe, the image, and the record of what comes out."""
         if self.image.value is None:
             raise ValueError("There is no image: open one, or take one from File ▸ Open Sample.")
         recipe = self.recipe()
         source = take(self.image.value)
         self.code = recipe_code(source, recipe)
-        record = {**recipe.record(source.image.samples), "source": source.name, "python": self.code}
-        self.launch(recipe.apply_iter(source.image), lambda result: self.add_result(source, recipe, record, result))
+        return recipe, source, {**recipe.record(source.image.samples), "source": source.name, "python": self.code}
+
+    def _on_image(self) -> None:
+        self.lazy.visible = self.store_button.visible = is_lazy(self.image.value)
+
+    def _add_lazy(self, source: Source, recipe: Recipe, record: dict[str, Any], levels: list[Any]) -> None:
+        layer = add_image_like(self.viewer, source, levels if len(levels) > 1 else levels[0], recipe.title, record)
+        self.say(f"Added {layer.name}: its parts are computed when they come into view.")
+
+    def _on_store(self) -> None:
+        from qtpy.QtWidgets import QFileDialog
+
+        try:
+            recipe, source, record = self._ready()
+            name, _ = QFileDialog.getSaveFileName(
+                self.native, "Write to", f"{source.name} {recipe.title}.ome.zarr", "OME-Zarr (*.zarr)"
+            )
+            if name:
+                self.store(Path(name), recipe, source, record)
+        except USER_ERRORS as error:
+            self.fail(error)
+
+    def store(self, path: Path, recipe: Recipe, source: Source, record: dict[str, Any]) -> None:
+        """Write the result to an OME-Zarr folder, and open it."""
+        path = path if path.suffix == ".zarr" else path.with_name(f"{path.name}.ome.zarr")
+
+        def done(path: Path) -> None:
+            layer = open_stored(self.viewer, source, path, recipe.title, record)
+            self.say(f"Wrote {path}, and added it as {layer.name}.")
+
+        self.launch(store_iter(recipe, source, self.image.value, path), done)
 
     def add_result(self, source: Source, recipe: Recipe, record: dict[str, Any], result: Processed) -> None:
         """Add what came out to the viewer."""
-        layer = add_image_like(self.viewer, source, result.image, recipe.title, record)
         weights = [detail["weights"] for detail in record["details"] if "weights" in detail]
-        self.say(f"Added {layer.name}." + (f" Weights: {', '.join(weights)}." if weights else ""))
+        words = ""
+        if weights:
+            record["precision"] = "fast" if FAST in self.notes else "exact"
+            words = f" Weights: {', '.join(weights)}; {record['precision']}."
+        layer = add_image_like(self.viewer, source, result.image, recipe.title, record)
+        self.say(f"Added {layer.name}.{words}")
 
 
 class DenoiseDock(ProcessDock):
@@ -112,12 +171,38 @@ class DenoiseDock(ProcessDock):
         self.estimate_button.tooltip = "Measure the noise of the image, set the method's sigma, and propose a method."
         self.estimate_button.native.setObjectName("estimate")
         self.estimate_button.clicked.connect(self._on_estimate)
-        self.add(self.estimate_button)
+        self.preview_box = CheckBox(text="Preview what is shown", name="preview", value=False)
+        self.preview_box.tooltip = (
+            "Denoise the middle of the view whenever view or parameters change, into one layer called preview."
+        )
+        self.preview = Preview(napari_viewer, lambda: self.image.value, self.recipe, self._say_preview)
+        self.preview_box.changed.connect(self.preview.switch)
+        self.form.changed.connect(self.preview.refresh)
+        self.native.destroyed.connect(self.preview.abandon)
+        self.memory_button = PushButton(text="Free memory", name="free_memory", label="")
+        self.memory_button.tooltip = "Give back the memory of the networks, which are kept for the next run."
+        self.memory_button.native.setObjectName("free_memory")
+        self.memory_button.clicked.connect(self._on_free)
+        self.add(self.estimate_button, self.preview_box, self.store_button, self.memory_button)
+        self._on_image()
         self.finish()
 
     def recipe(self) -> Recipe:
         """Return the chosen step as a recipe."""
         return Recipe([self.method.step], self.range.value)
+
+    def _on_free(self) -> None:
+        try:
+            if self.job is not None:
+                raise ValueError("A run is under way: wait for it, or cancel it.")
+            release_memory()
+            self.say("The networks are no longer in memory.")
+        except USER_ERRORS as error:
+            self.fail(error)
+
+    def _say_preview(self, text: str) -> None:
+        if self.job is None:  # else the line shows its progress
+            self.say(text)
 
     def _on_estimate(self) -> None:
         try:
@@ -164,10 +249,12 @@ class MaskDock(ProcessDock):
         self.scores_button.native.setObjectName("scores")
         self.scores: ClusterScores | None = None
         self.add(self.layer, self.label_number, self.fill.widget, self.add_mask, self.add_clusters, self.scores_button)
+        self.add(self.store_button)
         self.scores_button.clicked.connect(self._on_scores)
         for box in (self.origin, self.layer, self.method.choice):
             box.changed.connect(self._on_change)
         self._on_change()
+        self._on_image()
         self.finish()
 
     def _layers(self, _: object) -> list[tuple[str, Any]]:
@@ -217,6 +304,10 @@ class MaskDock(ProcessDock):
             self._start_layer()
         elif self._clusters and self.add_clusters.value and self.image.value is not None:
             self._start_clusters()
+        elif self.add_mask.value and self.lazy.value and is_lazy(self.image.value):
+            raise ValueError(
+                f"The mask is made of the whole image: untick “{self.lazy.text}”, or “{self.add_mask.text}”."
+            )
         else:
             super().start()
 

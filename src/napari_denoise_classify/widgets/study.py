@@ -257,13 +257,11 @@ def read_recipes(text: str) -> dict[str, Recipe]:
 
 def _study_iter(settings: dict[str, Any], folder: Path | None) -> Steps[Any]:
     """Declare the study and run it; with a folder, write everything there."""
-    from ..core.study.files import prepare_folder, save_all_iter
+    from ..core.study.files import save_all_iter
     from ..core.study.run import declare, study_iter
 
     settings = dict(settings)
     declared, crops = declare(settings.pop("data"), **settings)
-    if folder is not None:
-        prepare_folder(folder, declared)
     work = study_iter(declared, crops=crops, folder=folder)
     return (yield from (work if folder is None else save_all_iter(work, folder)))
 

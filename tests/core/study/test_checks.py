@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_denoise_classify import Crops
-from napari_denoise_classify.core.study.checks import check_data, cramers_v, data_sha256, find_duplicates, image_key
+from napari_denoise_classify.core.classify.copies import find_duplicates, image_key
+from napari_denoise_classify.core.study.checks import check_data, cramers_v, data_sha256
 from napari_denoise_classify.core.study.declaration import Design
 from napari_denoise_classify.core.study.designs import make_splits
 

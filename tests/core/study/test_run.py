@@ -382,6 +382,56 @@ def test_a_cancelled_study_goes_on_where_it_was(crops: Crops, tmp_path: Path) ->
     assert_equal(result, ndc.study(crops, RECIPES, FAST, FOLDS))
 
 
+def test_the_seconds_of_a_resumed_study_are_those_of_all_its_runs(crops: Crops, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"folder": tmp_path / "study", "cache": tmp_path / "cache"}
+    spent = 0.0
+    for cells in (2, 3):  # cancelled twice
+        start = time.perf_counter()
+        work = study_iter(crops, RECIPES, FAST, FOLDS, **settings)
+        done = 0
+        while done < cells:
+            done += isinstance(next(work).data, FinishedCell)
+        time.sleep(0.3)  # whatever takes its time in a run counts
+        work.close()
+        spent += time.perf_counter() - start
+    first = ndc.study(crops, RECIPES, FAST, FOLDS, **settings)
+    seconds = first.record["seconds"]
+    assert seconds["runs"] == 3
+    assert 0.6 + seconds["total_now"] < seconds["total"] < spent + seconds["total_now"] + 0.1
+    assert seconds["training_and_testing"] == pytest.approx(first.cells["seconds"].sum(), rel=0.05)
+    again = ndc.study(crops, RECIPES, FAST, FOLDS, **settings)
+    pd.testing.assert_frame_equal(again.cells, first.cells)  # the seconds of kept cells, too
+    assert again.record["seconds"]["runs"] == 4
+    assert again.record["seconds"]["training_and_testing"] == seconds["training_and_testing"]
+    assert again.record["seconds"]["total"] == pytest.approx(
+        seconds["total"] + again.record["seconds"]["total_now"], abs=0.5
+    )
+    (tmp_path / "study" / "cells" / "seconds.json").write_text("[]")
+    assert ndc.study(crops, RECIPES, FAST, FOLDS, **settings).record["seconds"]["runs"] == 1
+    other = ndc.study(crops, RECIPES, ["knn"], FOLDS, overwrite=True, **settings)
+    assert other.record["seconds"]["runs"] == 1
+
+
+def test_a_study_does_not_replace_another(crops: Crops, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    first = ndc.study(crops, RECIPES, ["knn"], FOLDS, folder=folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"holds another study: choose another folder, or allow overwriting\."):
+        ndc.study(crops, RECIPES, FAST, FOLDS, folder=folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert_equal(ndc.study(folder / "study.json", crops=crops, folder=folder), first)  # the same one may
+    other = ndc.study(crops, RECIPES, FAST, FOLDS, folder=folder, overwrite=True)
+    assert_equal(load_study(folder), other)
+    foreign = tmp_path / "mine"
+    foreign.mkdir()
+    (foreign / "cells.csv").write_text("of my own")
+    with pytest.raises(ValueError, match=r"holds a file cells\.csv that is of no study"):
+        ndc.study(crops, RECIPES, ["knn"], FOLDS, folder=foreign)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="cannot be made"):
+        ndc.study(crops, RECIPES, ["knn"], FOLDS, folder=tmp_path / "file")
+
+
 _KILLED = """
 import sys
 from tests.conftest import _make_crops

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def area_table(heats: list[FloatArray], masks: list[npt.NDArray[np.bool_]]) -> A
 
 def area_statistics_iter(
     classifier: Classifier,
-    scaled: list[FloatArray],
+    scaled: Sequence[FloatArray],
     method: Method,
     targets: npt.NDArray[np.intp],
     masks: list[npt.NDArray[np.bool_]],

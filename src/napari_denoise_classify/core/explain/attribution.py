@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -87,7 +87,9 @@ def check_target(classifier: Classifier, target: str | None) -> None:
         raise ValueError(f"target={target!r} is not allowed; the classes are {', '.join(classifier.classes)}.")
 
 
-def targets_iter(classifier: Classifier, scaled: list[FloatArray], target: str | None) -> Steps[npt.NDArray[np.intp]]:
+def targets_iter(
+    classifier: Classifier, scaled: Sequence[FloatArray], target: str | None
+) -> Steps[npt.NDArray[np.intp]]:
     """Return the number of the class to explain of each image, (N,): that of ``target``, or the predicted one."""
     check_target(classifier, target)
     if target is not None:
@@ -98,7 +100,7 @@ def targets_iter(classifier: Classifier, scaled: list[FloatArray], target: str |
 
 def explain_scaled_iter(
     classifier: Classifier,
-    scaled: list[FloatArray],
+    scaled: Sequence[FloatArray],
     method: Method,
     target: str | None = None,
     proba: npt.NDArray[np.float64] | None = None,
@@ -118,7 +120,7 @@ def explain_scaled_iter(
 
 
 def heats_iter(
-    classifier: Classifier, scaled: list[FloatArray], method: Method, targets: npt.NDArray[np.intp]
+    classifier: Classifier, scaled: Sequence[FloatArray], method: Method, targets: npt.NDArray[np.intp]
 ) -> Steps[list[FloatArray]]:
     """Compute heat maps from 0 to 1 for given classes; ``targets`` is (N,) of their numbers."""
     raw = yield from influence_iter(classifier, scaled, method, targets)
@@ -126,7 +128,7 @@ def heats_iter(
 
 
 def influence_iter(
-    classifier: Classifier, scaled: list[FloatArray], method: Method, targets: npt.NDArray[np.intp]
+    classifier: Classifier, scaled: Sequence[FloatArray], method: Method, targets: npt.NDArray[np.intp]
 ) -> Steps[list[FloatArray]]:
     """Compute maps that can be compared between images: not negative, in the method's own unit, (Y, X) float32."""
     from ..opencv import cv2

@@ -5,6 +5,7 @@ Petsiuk, Das, Saenko: RISE: randomized input sampling for explanation of black-b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,7 +54,7 @@ def dummies(shapes: list[tuple[int, ...]], seed: int) -> dict[str, list[FloatArr
 
 def curves_iter(
     classifier: Classifier,
-    scaled: list[FloatArray],
+    scaled: Sequence[FloatArray],
     heats: list[FloatArray],
     targets: npt.NDArray[np.intp],
     seed: int,
@@ -80,7 +81,7 @@ def curves_iter(
     def variant(k: int) -> FloatArray:
         inserted, i, level = np.unravel_index(k, (2, len(scaled), LEVELS + 1))
         hottest = orders[i] < level / LEVELS
-        return np.where(hottest[..., None] ^ (inserted == 0), scaled[i], covers[i])
+        return np.where(hottest[..., None] ^ (inserted == 0), scaled[int(i)], covers[i])
 
     count = 2 * len(scaled) * (LEVELS + 1)
     proba = yield from proba_of_variants_iter(classifier, count, variant, max(image.size for image in scaled))

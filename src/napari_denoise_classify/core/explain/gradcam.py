@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 )
 def gradcam(
     classifier: Classifier,
-    scaled: list[FloatArray],
+    scaled: Sequence[FloatArray],
     targets: npt.NDArray[np.intp],
     *,
     layer: Annotated[

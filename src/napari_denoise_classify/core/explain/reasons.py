@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,7 @@ def ask(
 
 
 def answer_iter(
-    classifier: Classifier, scaled: list[FloatArray], proba: npt.NDArray[np.float64], question: Question
+    classifier: Classifier, scaled: Sequence[FloatArray], proba: npt.NDArray[np.float64], question: Question
 ) -> Steps[tuple[list[FloatArray], list[npt.NDArray[np.bool_]], Any]]:
     """Explain what `Classifier.prepare_iter` returned.
 

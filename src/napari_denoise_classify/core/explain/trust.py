@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,7 @@ class ExplanationCheck:
     example: list[tuple[str, npt.NDArray[Any]]] = field(repr=False)
 
     def __str__(self) -> str:
-        return f"{self.table.to_string(index=False, float_format=lambda v: f'{v:.3f}')}\n{self.verdict}"
+        return f"{self.table.to_string(index=False, float_format=lambda v: f'{v:z.3f}')}\n{self.verdict}"
 
     def figure(self, **how: Any) -> Figure:
         """Draw the curves and an example; ``background`` and ``text`` are colours, ``wide`` puts all in one row."""
@@ -151,7 +152,7 @@ def check_explanation_iter(
 
 
 def check_scaled_iter(
-    classifier: Classifier, scaled: list[FloatArray], method: Method, target: str | None = None, seed: int = 0
+    classifier: Classifier, scaled: Sequence[FloatArray], method: Method, target: str | None = None, seed: int = 0
 ) -> Steps[ExplanationCheck]:
     """Check the heat maps of what `Classifier.prepare_iter` returned; see `check_explanation`."""
     title = read_method(method)[0].title
@@ -192,7 +193,7 @@ def check_scaled_iter(
 
 def _randomised_iter(
     classifier: Classifier,
-    scaled: list[FloatArray],
+    scaled: Sequence[FloatArray],
     method: Method,
     targets: npt.NDArray[np.intp],
     heats: list[FloatArray],
@@ -291,7 +292,7 @@ def _verdict(
 ) -> tuple[bool | None, bool | None, str]:
     """Say whether the map beats the dummies, whether it depends on the network, and both in words."""
     first, *others = table.to_dict("records")
-    figures = ", ".join(f"{row['map']} {row['difference']:.2f}" for row in (first, *others))
+    figures = ", ".join(f"{row['map']} {row['difference']:z.2f}" for row in (first, *others))
     words = f"Insertion − deletion: {figures}."
     if count < FEWEST:
         return None, None, f"{words} {count} samples are too few to tell: take {FEWEST} or more."
@@ -314,7 +315,7 @@ def _verdict(
     join = ". It" if beats is None else " and" if beats == depends else " but"
     words += f"{join} {'depends' if depends else 'hardly depends'} on trained weights"
     words += (
-        f": with random ones the rank correlation is {spearman:.2f} and the critical areas' intersection over union "
+        f": with random ones the rank correlation is {spearman:z.2f} and the critical areas' intersection over union "
         f"{randomised['iou'].mean():.2f} (by chance 0.11)."
     )
     if beats and depends:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ..classify.augmentation import augment
 from ..classify.bundle import Classifier, proba_iter
 from ..classify.evaluation import Evaluation
+from ..classify.scaled import take
 from ..classify.splits import IntArray
 from ..classify.training import fit_estimator_iter
 from ..explain.attribution import heats_iter
@@ -77,7 +78,7 @@ class Outcome:
 def fit_iter(
     candidate: Candidate,
     seed: int,
-    X: list[FloatArray],
+    X: Sequence[FloatArray],
     y: npt.NDArray[np.str_],
     groups: npt.NDArray[np.str_] | None,
     augmentation: str = "",
@@ -106,7 +107,7 @@ def fit_iter(
                 work = _fit_iter(candidate.method, parameters, seed, X, y, groups, train, augmentation)
                 share = 0.8 / (len(parts) * len(points))
                 estimator = yield from within(work, done * share, (done + 1) * share, "tuning")
-                proba = yield from proba_iter(estimator, [X[i] for i in test])
+                proba = yield from proba_iter(estimator, take(X, test))
                 classes = tuple(map(str, estimator.classes_))
                 predicted = np.array(classes)[proba.argmax(axis=1)]
                 scores[k] += Evaluation.of(y[test], predicted, classes).macro_f1 / len(parts)
@@ -123,13 +124,13 @@ def _fit_iter(
     method: str,
     parameters: dict[str, Any],
     seed: int,
-    X: list[FloatArray],
+    X: Sequence[FloatArray],
     y: npt.NDArray[np.str_],
     groups: npt.NDArray[np.str_] | None,
     chosen: IntArray,
     augmentation: str,
 ) -> Steps[Any]:
-    samples, labels = [X[i] for i in chosen], y[chosen]
+    samples, labels = take(X, chosen), y[chosen]
     members = None if groups is None else groups[chosen]
     if augmentation:
         # Each sample and its copies are a group, so that no inner split of the classifier parts them.
@@ -143,7 +144,7 @@ def _fit_iter(
 def outcome_iter(
     fitted: Fitted,
     method: str,
-    X: list[FloatArray],
+    X: Sequence[FloatArray],
     y: npt.NDArray[np.str_],
     split: Split,
     explain: str,
@@ -172,7 +173,7 @@ def outcome_iter(
     tests = [test for _, test in split.tests]
     chosen = np.concatenate(tests)
     estimator = fitted.estimator
-    proba = yield from within(proba_iter(estimator, [X[i] for i in chosen]), 0.0, 0.8, "testing")
+    proba = yield from within(proba_iter(estimator, take(X, chosen)), 0.0, 0.8, "testing")
     parts = np.split(proba, np.cumsum([len(test) for test in tests])[:-1])
     heats: list[FloatArray] = []
     remark = ""
@@ -184,7 +185,7 @@ def outcome_iter(
         # For the true class, whatever is predicted: maps of two classes cannot be compared.
         targets = np.array([classes.index(str(y[i])) for i in explained], np.intp)
         try:
-            work = heats_iter(classifier, [X[i] for i in explained], explain, targets)
+            work = heats_iter(classifier, take(X, explained), explain, targets)
             heats = yield from within(work, 0.8, 1.0, "explaining")
         except Exception as error:  # an explanation that fails is no reason to lose the cell
             remark = str(error)

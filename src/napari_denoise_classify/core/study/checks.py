@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..classify.copies import find_duplicates, image_key
 from ..classify.datasets import Crops
 from .designs import Split
 
 CONFOUNDED = 0.5
 """Cramér's V from which classes count as confounded with groups."""
-
-
-def image_key(image: npt.NDArray[Any]) -> str:
-    """Return the SHA-256 of an image's pixels, shape and dtype, in hexadecimal."""
-    digest = hashlib.sha256(f"{image.dtype.str} {image.shape} ".encode())
-    digest.update(np.ascontiguousarray(image).data)
-    return digest.hexdigest()
 
 
 def data_sha256(data: Crops) -> str:
@@ -50,14 +43,6 @@ def cramers_v(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
     smaller = min(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
     # Where every sample is a group of its own, chance alone tells the classes as well.
     return float(np.sqrt(min(1.0, corrected / smaller))) if smaller > 0 else 0.0
-
-
-def find_duplicates(keys: Sequence[str]) -> list[list[int]]:
-    """Return the samples that are exactly alike, as lists of their numbers."""
-    where: dict[str, list[int]] = {}
-    for i, key in enumerate(keys):
-        where.setdefault(key, []).append(i)
-    return [found for found in where.values() if len(found) > 1]
 
 
 def check_data(data: Crops, splits: Sequence[Split], keys: Sequence[str]) -> list[str]:

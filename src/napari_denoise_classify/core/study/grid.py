@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from .cells import CellStore, Fitted, Outcome, failed_rows, fit_iter, outcome_it
 from .declaration import Condition, Study
 from .designs import Split
 from .prepared import Prepared, Range
+from .seconds import Spent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +80,8 @@ class Grid:
         self.splits = splits
         self.images = Prepared(data, cache, study.intensity_range, study.seed)
         self.store = CellStore(None if folder is None else folder / "cells")
+        self.spent = Spent.read(self.store.folder, study)
+        self.start = time.perf_counter()
         self.total = len(study.conditions) * len(study.recipes) * len(study.classifiers) * len(splits)
         self.samples = 3 if data.images[0].ndim == 3 else 1
         self.explained = self._explained()
@@ -112,6 +116,12 @@ class Grid:
 
     def run_iter(self) -> Steps[tuple[pd.DataFrame, pd.DataFrame]]:
         """Run all cells; returns the tables ``cells`` and ``predictions`` of `StudyResult`."""
+        try:
+            return (yield from self._run_iter())
+        finally:  # cancelled, too
+            self._spend()
+
+    def _run_iter(self) -> Steps[tuple[pd.DataFrame, pd.DataFrame]]:
         import pandas as pd
 
         rows: list[dict[str, Any]] = []
@@ -127,6 +137,7 @@ class Grid:
                 if outcome is None:
                     outcome = yield from within(self._outcome_iter(cell), n / self.total, (n + 1) / self.total, label)
                     self.store.write(key, outcome)
+                    self._spend()  # a program that is killed has no other moment
                 found = score_rows(outcome, cell.split, self.data.labels, self.data.classes)
             except Exception as error:  # one failing cell is reported, and the rest goes on
                 found = failed_rows(_sentence(error), cell.split, self.data.classes)
@@ -227,7 +238,7 @@ class Grid:
             self._fitted[key] = fitted
         return fitted
 
-    def _scaled_iter(self, noise: str, recipe: Recipe, scale: Range) -> Steps[list[FloatArray]]:
+    def _scaled_iter(self, noise: str, recipe: Recipe, scale: Range) -> Steps[Sequence[FloatArray]]:
         return (yield from self.images.scaled_iter(noise, recipe, scale))
 
     def _predictions(self, cell: Cell, outcome: Outcome) -> pd.DataFrame:
@@ -284,12 +295,22 @@ class Grid:
                 found[name] = {"error": str(error)}
         return found
 
-    def seconds(self, total: float) -> dict[str, float]:
+    def _spend(self) -> dict[str, float]:
+        """Return the seconds of all runs of this study, and keep them."""
+        now = {
+            "total": time.perf_counter() - self.start,
+            "preparing": self.images.seconds,
+            "training_and_testing": self.training_seconds,
+        }
+        return self.spent.add(now)
+
+    def seconds(self) -> dict[str, float]:
         """Return where the time went, and what denoising again would have cost.
 
-        ``denoising`` is what the processed images took, now or when they were made; ``denoising_now`` what was spent
-        in this run. ``saved_by_classifier`` compares with denoising again for every classifier, ``saved_by_cell`` with
-        denoising again for every cell.
+        ``total``, ``preparing`` and ``training_and_testing`` are those of all ``runs`` of a study that was resumed in
+        its folder; ``total_now`` and ``denoising_now`` are what this run took. ``denoising`` is what the processed
+        images took, now or when they were made. ``saved_by_classifier`` compares with denoising again for every
+        classifier, ``saved_by_cell`` with denoising again for every cell.
         """
         cache, study = self.images.cache, self.study
         costs = sum(seconds for packs in cache.costs.values() for seconds in packs.values())
@@ -298,11 +319,11 @@ class Grid:
         by_recipe = sum(each.values())
         fits = len(self.splits) if len(each) <= len(study.recipes) else 1  # ranges of their own: processed by split
         return {
-            "total": total,
+            **self._spend(),
+            "runs": self.spent.runs + 1,
+            "total_now": time.perf_counter() - self.start,
             "denoising": costs,
             "denoising_now": cache.seconds,
-            "preparing": self.images.seconds,
-            "training_and_testing": self.training_seconds,
             "saved_by_classifier": by_recipe * len(study.classifiers) - costs,
             "saved_by_cell": by_recipe * len(study.classifiers) * fits - costs,
         }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..classify.copies import image_key
 from ..classify.datasets import Crops, Image
 from ..classify.preparing import dataset_range, prepare_iter
 from ..images import FloatArray, from_float
@@ -14,7 +15,6 @@ from ..noise import parse_noise
 from ..progress import Progress, Steps, within
 from ..recipe import Recipe
 from .cache import ImageCache
-from .checks import image_key
 
 Range = tuple[float, float]
 _MEMORY = 1_500_000_000  # bytes of scaled images that are kept
@@ -42,7 +42,7 @@ class Prepared:
         self.seconds = 0.0
         self._noisy: dict[str, tuple[list[Image], list[str]]] = {}
         self._ranges: dict[str, list[Range]] = {}
-        self._scaled: dict[tuple[str, Recipe, Range], list[FloatArray]] = {}
+        self._scaled: dict[tuple[str, Recipe, Range], Sequence[FloatArray]] = {}
 
     def noisy(self, noise: str) -> tuple[list[Image], list[str]]:
         """Return all images with noise on them, in their own dtype, and their keys.
@@ -81,7 +81,7 @@ class Prepared:
             images, keys = [images[i] for i in indices], [keys[i] for i in indices]
         return (yield from self.cache.process_iter(images, keys, recipe, intensity_range))
 
-    def scaled_iter(self, noise: str, recipe: Recipe, intensity_range: Range) -> Steps[list[FloatArray]]:
+    def scaled_iter(self, noise: str, recipe: Recipe, intensity_range: Range) -> Steps[Sequence[FloatArray]]:
         """Return all images as (Y, X, S) float32 from 0 to 1."""
         key = (noise, recipe, intensity_range)
         if key not in self._scaled:
@@ -96,5 +96,5 @@ class Prepared:
         return self._scaled[key]
 
 
-def _size(images: list[FloatArray]) -> int:
-    return sum(image.nbytes for image in images)
+def _size(images: Sequence[FloatArray]) -> int:
+    return sum(image.nbytes for image in getattr(images, "images", images))  # those in their own dtype, if they are

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from .checks import check_data
 from .declaration import Candidate, Design, Study
 from .designs import Split, make_splits
 from .extras import examples_iter, majority_rows, quality_iter
+from .files import prepare_folder
 from .grid import FinishedCell, Grid
 from .presets import preset as preset_of
 from .result import StudyResult
@@ -189,6 +189,8 @@ def study(data: Any, recipes: Any = None, classifiers: Any = None, design: Any =
         Grid for the preset of that name: ``{"gaussian": {"kernel_size": [3, 5, 7]}}``.
     folder : str or Path, optional
         Cells are kept there as they finish, so that a study that was interrupted goes on, and the result is saved.
+    overwrite : bool
+        Allow the results of another study in that folder to be replaced.
     cache : str or Path, optional
         Folder for processed images; default: beside the downloaded weights.
     crops : Crops, optional
@@ -201,7 +203,8 @@ def study(data: Any, recipes: Any = None, classifiers: Any = None, design: Any =
     Raises
     ------
     ValueError
-        For what is not allowed, too few samples of a class (naming the minimum), or splits that groups forbid.
+        For what is not allowed, too few samples of a class (naming the minimum), splits that groups forbid, or a
+        folder that holds another study.
 
     Examples
     --------
@@ -220,6 +223,7 @@ def study_iter(
     design: Any = None,
     *,
     folder: str | Path | None = None,
+    overwrite: bool = False,
     cache: str | Path | None = None,
     crops: Crops | None = None,
     **settings: Any,
@@ -238,6 +242,8 @@ def study_iter(
                 f"{[*unused, *settings][0]} is settled by the study that is rerun: leave it out, or declare another."
             )
         crops = _data_of(declared, crops)
+    if folder is not None:
+        prepare_folder(folder, declared, overwrite)
     return (yield from _run_iter(declared, crops, None if folder is None else Path(folder), ImageCache.at(cache)))
 
 
@@ -264,7 +270,6 @@ def _data_of(declared: Study, crops: Crops | None) -> Crops:
 
 
 def _run_iter(declared: Study, data: Crops, folder: Path | None, cache: ImageCache) -> Steps[StudyResult]:
-    start = time.perf_counter()
     splits = make_splits(data.labels, data.groups, declared.design, declared.seed)
     grid = Grid(declared, data, splits, folder, cache)
     notes = [*declared.remarks, *check_data(data, splits, grid.images.keys), *_design_notes(declared, data, splits)]
@@ -297,7 +302,7 @@ def _run_iter(declared: Study, data: Crops, folder: Path | None, cache: ImageCac
             "recipes": grid.recipe_records(),
             "kept": kept,
             "majority": majority_rows(data, splits),
-            "seconds": grid.seconds(time.perf_counter() - start),
+            "seconds": grid.seconds(),
             "cache": {"hits": cache.hits, "misses": cache.misses, "cells_reused": grid.reused},
         },
     )

@@ -1,0 +1,99 @@
+"""A batch of files on one and two worker processes beside the plain command: seconds and ratio, median of three.
+
+Each process has one thread, so that two workers have twice what the plain command has.
+
+    python benchmarks/workers.py
+    python benchmarks/workers.py --method gaussian --side 4000
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+PROGRAM = [sys.executable, "-c", "from napari_denoise_classify.cli import main; main()"]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+class Cluster:
+    """A scheduler with workers of one thread each, that are up when the clock starts."""
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self.file = folder / f"scheduler{workers}.json"
+        options = ["--scheduler-file", str(self.file), "--no-dashboard", "--host", "127.0.0.1"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": ONE_THREAD}
+        self.processes = [
+            subprocess.Popen([sys.executable, "-m", f"distributed.cli.{name}", *options, *more], **quiet)
+            for name, more in [("dask_scheduler", ["--port", "0"]), *[("dask_worker", ["--nthreads", "1"])] * workers]
+        ]
+        from distributed import Client
+
+        while not self.file.exists():
+            time.sleep(0.1)
+        with Client(scheduler_file=str(self.file)) as client:
+            client.wait_for_workers(workers, timeout=120)
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait()
+
+
+def seconds(images: Path, output: Path, method: str, options: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(
+        [*PROGRAM, "denoise", str(images), "-m", method, "-o", str(output), "--overwrite", *options],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env=ONE_THREAD,
+    )
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=12)
+    parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--method", default="dncnn")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "images").mkdir()
+        rng = np.random.default_rng(0)
+        for i in range(options.files):
+            image = rng.normal(100, 20, (options.side, options.side)).clip(0, 255).astype(np.uint8)
+            tifffile.imwrite(folder / "images" / f"{i}.tif", image)
+        found: dict[str, list[float]] = {}
+        clusters = {f"--scheduler, {n} worker{'s' * (n > 1)}": Cluster(folder, n) for n in (1, 2)}
+        try:
+            for warm_up in (True, *[False] * options.rounds):
+                ways = {name: ["--scheduler", str(cluster.file)] for name, cluster in clusters.items()}
+                for way, more in {"here, one process": [], **ways, "--workers 2": ["--workers", "2"]}.items():
+                    took = seconds(folder / "images", folder / "out" / str(len(found)), options.method, more)
+                    if not warm_up:  # weights are loaded, workers have imported what they need
+                        found.setdefault(way, []).append(took)
+        finally:
+            for cluster in clusters.values():
+                cluster.close()
+    here = statistics.median(found["here, one process"])
+    print(f"{options.files} images of {options.side} × {options.side}, {options.method}, one thread for each process")
+    print(f"{os.cpu_count()} cores; load average {os.getloadavg()[0]:.1f}; median of {options.rounds}\n")
+    print("| way | seconds | times as fast |\n|---|---|---|")
+    for way, times in found.items():
+        took = statistics.median(times)
+        print(f"| {way} | {took:.1f} | {here / took:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""A panel that is used again and again, and cancelled again and again."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QThreadPool
+
+STATM = Path("/proc/self/statm")
+MEGABYTE = 2**20
+
+
+def resident() -> int:
+    """Bytes of memory that this process takes."""
+    gc.collect()
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="This system does not tell what a process takes.")
+def test_runs_whose_layers_are_removed_leave_memory_flat(open_dock, wait, qtbot):
+    viewer, dock = open_dock("Denoise")
+    viewer.add_image(np.random.default_rng(0).normal(100, 20, (700, 700)).astype(np.float32), name="image")
+    dock.method.choice.value = "gaussian"
+
+    def one() -> None:
+        dock.run_button.native.click()
+        wait(dock)
+        assert len(viewer.layers) == 2
+        viewer.layers.remove(viewer.layers[-1])
+
+    for _ in range(6):
+        one()
+    qtbot.wait(50)
+    before, threads = resident(), threading.active_count()
+    for _ in range(20):
+        one()
+    qtbot.wait(50)
+    assert resident() - before < 16 * MEGABYTE  # of 39 MB, if layers were kept
+    assert threading.active_count() <= threads
+    assert [layer.name for layer in viewer.layers] == ["image"]
+
+
+def test_ten_cancelled_runs_leave_no_thread_and_no_layer(open_dock, wait, qtbot):
+    viewer, dock = open_dock("Denoise")
+    viewer.add_image(np.random.default_rng(0).integers(0, 256, (200, 100, 100), dtype=np.uint8), name="stack")
+    dock.method.choice.value = "tv"
+    threads = memory = 0
+    for number in range(11):
+        dock.run_button.native.click()
+        qtbot.waitUntil(lambda: "part" in dock.status.value, timeout=60_000)
+        dock.cancel_button.native.click()
+        wait(dock, 20_000)
+        assert dock.status.value == "Cancelled."
+        if number == 0:  # threads of the libraries have started, and stay
+            qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0, timeout=10_000)
+            threads = threading.active_count()
+            memory = resident() if STATM.exists() else 0
+    assert [layer.name for layer in viewer.layers] == ["stack"]
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0, timeout=10_000)
+    assert threading.active_count() <= threads
+    if memory:
+        assert resident() < 1.1 * memory
+    dock.method.choice.value = "none"  # and the panel works on
+    dock.run_button.native.click()
+    wait(dock)
+    assert len(viewer.layers) == 2
