@@ -132,7 +132,7 @@ def _bfloat16(call: Call, device: torch.device, samples: int, multiple: int) -> 
     error = {fast: float((results[fast] - clean).square().mean()) for fast in results}
     return {
         "loss": 10 * float(np.log10(max(error[True], 1e-12) / max(error[False], 1e-12))),
-        "gain": times[False] / times[True],
+        "gain": times[False] / max(times[True], 1e-9),
     }
 
 
