@@ -35,7 +35,7 @@ def test_the_sentence_has_the_numbers_and_the_advice(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("method", "parameters", "words"),
     [
-        ("knn", {}, r"\(neighbours\) on 600 crops with 12,288 pixels figures each needs about 7 MB"),
+        ("knn", {}, r"\(neighbours\) on 600 crops with 12,288 figures each \(pixels\) needs about 7\.4 MB"),
         ("svm", {}, "600 crops .* a smaller input_size, or features='texture'"),
         ("random_forest", {}, "600 crops .* give fewer crops"),
         ("random_forest", {"augment": "turns"}, "augment='none'"),
@@ -69,7 +69,7 @@ def test_preparing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_prediction_is_refused(method: str, parameters: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = ndc.train_classifier(many(20), method, **parameters)
     monkeypatch.setenv(MEMORY_VARIABLE, "0.0001")
-    with pytest.raises(ValueError, match=r"Classifying .* needs about .* MB of memory, and 0 MB are free"):
+    with pytest.raises(ValueError, match=r"Classifying .* needs about .* MB of memory, and 0\.1 MB are free"):
         classifier.predict(many(40).images)
 
 
@@ -110,7 +110,7 @@ except ValueError as error:
     print(error)
 """,
     )
-    assert out.startswith("Training a classifier (svm) on 30,000 crops with 12,288 pixels figures each needs about ")
+    assert out.startswith("Training a classifier (svm) on 30,000 crops with 12,288 figures each (pixels) needs about ")
     assert "are free: give fewer crops, a smaller input_size, or features='texture'." in out
     assert out.count("\n") == 1
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import napari_denoise_classify as ndc
 from napari_denoise_classify.widgets.session import EXAMPLE, session
 
 
@@ -34,11 +35,12 @@ def open_dock(make_napari_viewer):
 
 @pytest.fixture(autouse=True)
 def fresh_session():
-    """Forget the classifiers of other tests."""
+    """Forget the classifiers and colours of other tests."""
     before = dict(session._classifiers)
     yield
     session._classifiers = {name: c for name, c in before.items() if name == EXAMPLE}
     session._paths = {}
+    session._colours = {}
 
 
 @pytest.fixture
@@ -55,3 +57,33 @@ def errors(monkeypatch) -> list[str]:
 @pytest.fixture
 def gray() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (64, 80), dtype=np.uint8)
+
+
+@pytest.fixture
+def field() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return an image of bright and dark squares, their centres, their classes and their labels."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(90, 110, (160, 160)).astype(np.uint8)
+    labels = np.zeros((160, 160), np.int32)
+    centres, classes = [], []
+    for k in range(64):
+        y, x = 10 + 20 * (k // 8), 10 + 20 * (k % 8)
+        bright = k % 3 == 0
+        image[y - 4 : y + 5, x - 4 : x + 5] = 200 if bright else 20
+        labels[y - 4 : y + 5, x - 4 : x + 5] = k + 1
+        centres.append((y, x))
+        classes.append("bright" if bright else "dark")
+    return image, np.array(centres, float), np.array(classes), labels
+
+
+@pytest.fixture
+def classifier(field) -> str:
+    """Train a small CNN on the field and put it into the session."""
+    from napari_denoise_classify.core.classify.sampling import crop_around
+    from napari_denoise_classify.core.images import PlaneImage
+
+    image, centres, classes, _ = field
+    crops = crop_around(PlaneImage.wrap(image), centres, 16)
+    data = ndc.Crops(crops, classes, None, [str(i) for i in range(len(crops))])
+    clf = ndc.train_classifier(data, "cnn", input_size=16, epochs=8, batch_size=16, learning_rate=0.005)
+    return session.add("squares", clf)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from napari.layers import Image, Labels, Points, Shapes
 
@@ -12,43 +11,6 @@ from napari_denoise_classify.core.figures import class_colours
 from napari_denoise_classify.widgets.classify import TRAIN
 from napari_denoise_classify.widgets.layers import METADATA_KEY
 from napari_denoise_classify.widgets.session import session
-
-
-@pytest.fixture(autouse=True)
-def default_colours():
-    """Forget the colours that a test chose."""
-    yield
-    session._colours = {}
-
-
-@pytest.fixture
-def field() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return an image of bright and dark squares, their centres, their classes and their labels."""
-    rng = np.random.default_rng(0)
-    image = rng.integers(90, 110, (160, 160)).astype(np.uint8)
-    labels = np.zeros((160, 160), np.int32)
-    centres, classes = [], []
-    for k in range(64):
-        y, x = 10 + 20 * (k // 8), 10 + 20 * (k % 8)
-        bright = k % 3 == 0
-        image[y - 4 : y + 5, x - 4 : x + 5] = 200 if bright else 20
-        labels[y - 4 : y + 5, x - 4 : x + 5] = k + 1
-        centres.append((y, x))
-        classes.append("bright" if bright else "dark")
-    return image, np.array(centres, float), np.array(classes), labels
-
-
-@pytest.fixture
-def classifier(field) -> str:
-    """Train a small CNN on the field and put it into the session."""
-    from napari_denoise_classify.core.classify.sampling import crop_around
-    from napari_denoise_classify.core.images import PlaneImage
-
-    image, centres, classes, _ = field
-    crops = crop_around(PlaneImage.wrap(image), centres, 16)
-    data = ndc.Crops(crops, classes, None, [str(i) for i in range(len(crops))])
-    clf = ndc.train_classifier(data, "cnn", input_size=16, epochs=8, batch_size=16, learning_rate=0.005)
-    return session.add("squares", clf)
 
 
 def test_click_to_train_to_classes(open_dock, wait, field):
@@ -296,189 +258,6 @@ def test_closing_the_viewer_during_a_run_is_quiet(open_dock, qtbot):
     qtbot.wait(200)
 
 
-# --- learning from images -------------------------------------------------------------------------------------------
-
-
-def train(dock, wait):
-    dock.task.value = TRAIN
-    dock.method.step = ("random_forest", {"trees": 20})
-    dock.run_button.native.click()
-    wait(dock)
-
-
-def test_from_clicks_in_two_fields_to_the_table_of_a_third(open_dock, wait, field, tmp_path):
-    """The golden path: click, keep, click in another field, train, apply to a third, save the table."""
-    image, centres, classes, _ = field
-    viewer, dock = open_dock("Classify")
-    rng = np.random.default_rng(1)
-    for name, factor in (("one", 1), ("two", 1), ("three", 2)):
-        noisy = np.clip(image + rng.normal(0, 5, image.shape), 0, 255).astype(np.uint8)
-        noisy = np.kron(noisy, np.ones((factor, factor), np.uint8))
-        viewer.add_image(noisy, name=name, scale=(0.5 / factor,) * 2, units=("um", "um"))
-        viewer.add_points(centres * 0.5, features={"class": classes}, name=f"{name} clicks", units=("um", "um"))
-    dock.task.value = TRAIN
-    rows = dock.labelled
-    rows.samples.value = "points"
-    rows.crop.unit.value = "µm"
-    rows.crop.number.value = 8
-    rows.image.value, rows.points.value = viewer.layers["one"], viewer.layers["one clicks"]
-    rows.keep_button.native.click()
-    assert "Kept 64 samples of one" in dock.status.value
-    rows.image.value, rows.points.value = viewer.layers["two"], viewer.layers["two clicks"]
-    train(dock, wait)
-    assert "Trained random_forest. On 64 samples held out: macro-F1 1.000" in dock.status.value
-    assert "flatters" not in dock.status.value  # each image is a group
-    classifier = session.get(dock.classifier.name)
-    assert classifier.training["groups"] == 1
-    assert classifier.crop_size == 16
-    dock.target.image.value, dock.target.points.value = viewer.layers["three"], viewer.layers["three clicks"]
-    dock.target.where.value = "points"
-    dock.run_button.native.click()
-    wait(dock)
-    result = viewer.layers[-1]
-    assert result.metadata[METADATA_KEY]["crop_size"] == 32  # the same 8 µm
-    assert (result.features["class"].to_numpy() == classes).mean() > 0.95
-    dock.save_table(tmp_path / "table.csv")
-    table = pd.read_csv(tmp_path / "table.csv")
-    pd.testing.assert_frame_equal(table[list(result.features.columns)], result.features, check_dtype=False)
-    np.testing.assert_allclose(table[["y", "x"]], result.data)
-    assert list(table.columns) == ["y", "x", "class", "probability", "p_bright", "p_dark"]
-
-
-def test_objects_whose_classes_are_painted(open_dock, wait, field, tmp_path, qapp):
-    image, _, classes, labels = field
-    viewer, dock = open_dock("Classify")
-    viewer.add_image(image, name="field")
-    cells = viewer.add_labels(labels, name="cells", features={"index": range(65), "group": ["", *("pq" * 32)]})
-    painted = np.zeros((80, 80), np.int32)  # painted on a coarser grid
-    small = labels[::2, ::2]
-    bright = np.isin(small, 1 + np.flatnonzero(classes == "bright"))
-    painted[bright & (small < 40)] = 2
-    painted[~bright & (small > 0) & (small < 40)] = 5
-    brush = viewer.add_labels(painted, name="brush", scale=(2, 2), translate=(0, 0))
-    dock.task.value = TRAIN
-    rows = dock.labelled
-    rows.samples.value, rows.marked.value = "objects", "painted"
-    rows.objects.value, rows.painted.value = cells, brush
-    assert rows.names.names == {2: "class 2", 5: "class 5"}
-    rows.names.table.item(0, 1).setText("bright")
-    rows.names.table.item(1, 1).setText("dark")
-    rows.crop.unit.value = "object"
-    train(dock, wait)
-    assert "macro-F1 1.000" in dock.status.value
-    record = session.get(dock.classifier.name).training
-    assert record["crop"]["unit"] == "object"
-    assert sum(record["samples_per_class"].values()) < 39
-    dock.target.where.value, dock.target.objects.value = "objects", cells
-    dock.run_button.native.click()
-    wait(dock)
-    result = viewer.layers[-1]
-    assert result.metadata[METADATA_KEY]["crop_size"] == 11  # 9 pixels and a fifth
-    assert result.features["class"].tolist() == classes.tolist()
-    assert result.features["group"].tolist() == list("pq" * 32)
-    dock.save_table(tmp_path / "table.csv")
-    table = pd.read_csv(tmp_path / "table.csv")
-    pd.testing.assert_frame_equal(table, result.features.drop(columns="index"), check_dtype=False)
-    viewer.layers.selection.active = result
-    dock.copy_button.native.click()
-    scope = {"viewer": viewer}
-    exec(qapp.clipboard().text().replace(f"'{dock.classifier.name}.ndc'", repr(str(saved(dock, tmp_path)))), scope)
-    assert scope["result"].table["class"].tolist() == classes.tolist()
-
-
-def saved(dock, folder):
-    path = folder / "model.ndc"
-    session.get(dock.classifier.name).save(path)
-    return path
-
-
-def test_objects_that_are_clicked_and_points_beside_them(open_dock, wait, field):
-    image, centres, classes, labels = field
-    viewer, dock = open_dock("Classify")
-    viewer.add_image(image, name="field")
-    viewer.add_labels(labels, name="cells")
-    clicked = np.vstack([centres, [[0, 0], [20, 20]]])
-    viewer.add_points(clicked, features={"class": [*classes, "dark", "dark"]}, name="clicks")
-    dock.task.value = TRAIN
-    dock.labelled.samples.value, dock.labelled.marked.value = "objects", "clicked"
-    dock.labelled.crop.number.value = 12
-    train(dock, wait)
-    assert "macro-F1 1.000" in dock.status.value
-    assert "2 points lie in no object and were ignored." in dock.status.value
-
-
-def test_whole_image_layers_with_a_class_each(open_dock, wait, field):
-    rng = np.random.default_rng(0)
-    viewer, dock = open_dock("Classify")
-    dock.task.value = TRAIN
-    dock.labelled.samples.value = "images"
-    for k in range(8):
-        stack = rng.normal((50, 200)[k % 2], 20, (4, 16, 16)).clip(0, 255).astype(np.uint8)
-        viewer.add_image(stack, name=f"stack {k}")
-    table = dock.labelled.images.table
-    assert table.rowCount() == 8
-    for k in range(8):
-        table.item(k, 1).setText(("dark", "bright")[k % 2])
-    train(dock, wait)
-    assert "macro-F1 1.000" in dock.status.value
-    record = session.get(dock.classifier.name).training
-    assert record["groups"] == 6
-    assert "crop" not in record
-
-
-def test_only_rows_that_matter_are_shown(open_dock, field):
-    _, dock = open_dock("Classify")
-    rows, target = dock.labelled, dock.target
-
-    def shown(*widgets):
-        return {widget.name for widget in widgets if not widget.native.isHidden()}
-
-    assert not shown(*rows.rows)
-    assert shown(target.where, target.crop_size, target.stride) == {"where"}
-    dock.task.value = TRAIN
-    assert shown(*rows.rows) == {"samples", "folder", "group"}
-    assert not shown(target.image, target.where, dock.colours, dock.table_button)
-    common = {"samples", "train_image", "train_crop", "more_images"}
-    rows.samples.value = "objects"
-    assert shown(*rows.rows) == common | {"train_objects", "marked", "painted", "painted_names"}
-    assert "object" in rows.crop.unit.choices
-    rows.marked.value = "clicked"
-    assert shown(*rows.rows) == common | {"train_objects", "marked", "train_points", "class_column"}
-    rows.samples.value = "points"
-    assert shown(*rows.rows) == common | {"train_points", "class_column"}
-    assert "object" not in rows.crop.unit.choices
-    rows.samples.value = "images"
-    assert shown(*rows.rows) == {"samples", "image_classes"}
-    dock.task.value = "Apply a classifier"
-    assert not shown(*rows.rows)
-    target.where.value = "tiles"
-    assert shown(target.where, target.crop_size, target.stride) == {"where", "crop_size", "stride"}
-    assert target.crop_size.label == "Tile size"
-
-
-@pytest.mark.parametrize(
-    ("marked", "words"),
-    [
-        ("painted", "No object has a class: paint over some objects"),
-        ("clicked", "There are no points"),
-        ("listed", "The objects have no feature 'class'"),
-    ],
-)
-def test_objects_without_a_class_are_a_sentence(open_dock, field, errors, marked, words):
-    viewer, dock = open_dock("Classify")
-    viewer.add_image(field[0], name="field")
-    viewer.add_labels(field[3], name="cells")
-    viewer.add_labels(np.zeros_like(field[3]), name="brush")
-    dock.task.value = TRAIN
-    dock.labelled.samples.value, dock.labelled.marked.value = "objects", marked
-    dock.labelled.objects.value, dock.labelled.painted.value = viewer.layers["cells"], viewer.layers["brush"]
-    dock.run_button.native.click()
-    assert words in errors[-1]
-    dock.labelled.objects.value = viewer.layers["brush"]
-    dock.run_button.native.click()
-    assert "The label image holds no objects" in errors[-1]
-
-
 # --- maps, colours --------------------------------------------------------------------------------------------------
 
 
@@ -535,7 +314,8 @@ def test_colours_are_chosen_for_layers_made_before_and_after(open_dock, wait, fi
     dock.run_button.native.click()
     wait(dock)
     np.testing.assert_allclose(viewer.layers[-1].face_color[first], red, atol=1e-6)
-    path = saved(dock, tmp_path)
+    path = tmp_path / "model.ndc"
+    session.get(dock.classifier.name).save(path)
     session._colours = {}
     session.load(path)
     assert session.colours(("bright", "dark"))["bright"] == "#123456"

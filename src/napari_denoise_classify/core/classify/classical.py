@@ -173,7 +173,10 @@ class NeighboursClassifier(CropClassifier):
 
     def scoring_memory(self, rows: int, columns: int) -> float:
         """Return the size of blocks of crops and of known ones, and of their distances."""
-        return 8.0 * (rows + 1024) * columns + 32.0 * rows * 1024
+        known = self.model_[-1]._fit_X
+        compared = min(len(known), 2**10, max(1, BLOCK_VALUES // columns))
+        width = {1: 1, 2: 10}.get(known.dtype.itemsize, 8)  # those of 16 bits become doubles
+        return float(width * (rows + compared) * columns + 40 * rows * compared)
 
     def _pipeline(self, kind: type[KNeighborsClassifier], n_samples: int | None) -> Pipeline:
         k = self.neighbours if n_samples is None else min(self.neighbours, n_samples)  # a fold may hold fewer

@@ -217,7 +217,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             advice += ["a smaller input_size", "or features='texture'"]
         if copies > 1:
             advice.insert(1, "augment='none'")
-        what = f"Training a classifier ({name}) on {len(X):,} crops with {columns:,} {self.features} figures each"
+        what = f"Training a classifier ({name}) on {len(X):,} crops with {columns:,} figures each ({self.features})"
         check_memory(needed, what, ", ".join(advice))
 
     def _copies(self, X: Sequence[FloatArray], codes: IntArray) -> tuple[Sequence[FloatArray], IntArray]:

@@ -45,8 +45,8 @@ def cut_iter(
         If pixels that are read are NaN or infinite.
     """
     n_lead = len(source.lead_shape)
-    height, width = source.plane_shape
     corners = positions[:, n_lead:] - sizes[:, None] // 2
+    over: npt.NDArray[np.bool_] = np.any((corners < 0) | (corners + sizes[:, None] > source.plane_shape), axis=1)
     regions = np.maximum(corners, 0) // _region(source)
     keys, inverse = np.unique(np.column_stack([positions[:, :n_lead], regions]), axis=0, return_inverse=True)
     order = np.argsort(inverse.ravel(), kind="stable")
@@ -55,12 +55,13 @@ def cut_iter(
         pixels, top, left = _read(source, tuple(key[:n_lead]), corners[here], sizes[here])
         for start in range(0, len(here), most or len(here)):
             rows = here[start : start + (most or len(here))]
-            crops = []
-            for (y, x), size in zip(corners[rows].tolist(), sizes[rows].tolist(), strict=True):
-                if min(y, x) >= 0 and y + size <= height and x + size <= width:
-                    crops.append(pixels[y - top : y - top + size, x - left : x - left + size])
-                else:
-                    crops.append(_over_the_border(source, pixels, (y, x), (top, left), size))
+            first = corners[rows] - (top, left)
+            crops = [
+                pixels[y : y + size, x : x + size]
+                for (y, x), size in zip(first.tolist(), sizes[rows].tolist(), strict=True)
+            ]
+            for k in np.flatnonzero(over[rows]).tolist():
+                crops[k] = _over_the_border(source, pixels, corners[rows[k]], (top, left), int(sizes[rows[k]]))
             yield rows, crops
 
 
@@ -73,17 +74,24 @@ def reflected(positions: IntArray, n: int) -> IntArray:
     return np.minimum(folded, period - folded)
 
 
-def _over_the_border(
-    source: PlaneImage, pixels: Image, corner: tuple[int, int], origin: tuple[int, int], size: int
-) -> Image:
+def _over_the_border(source: PlaneImage, pixels: Image, corner: IntArray, origin: tuple[int, int], size: int) -> Image:
+    area, pads, crop = [], [], []
+    for start, n in zip(corner.tolist(), source.plane_shape, strict=True):
+        before, after = max(0, -start), max(0, start + size - n)
+        low, high = min(max(start, 0), n - 1 - after), max(min(start + size, n), before + 1)
+        area.append((low, high))
+        pads.append((before, after))
+        crop.append(slice(0 if before else start - low, (0 if before else start - low) + size))
+    if all(low >= 0 and high <= n for (low, high), n in zip(area, source.plane_shape, strict=True)):
+        y, x = (slice(low - first, high - first) for (low, high), first in zip(area, origin, strict=True))
+        padded: Image = np.pad(pixels[y, x], [*pads, (0, 0)][: pixels.ndim], mode="reflect")
+        return padded[tuple(crop)]
+    # The crop is larger than the plane, which is reflected over and over.
     takes = [
         reflected(np.arange(first, first + size), n) - start
-        for first, start, n in zip(corner, origin, source.plane_shape, strict=True)
+        for first, start, n in zip(corner.tolist(), origin, source.plane_shape, strict=True)
     ]
-    part = pixels[takes[0].min() : takes[0].max() + 1, takes[1].min() : takes[1].max() + 1]
-    # One axis after the other: numpy copies whole rows so.
-    crop: Image = part[takes[0] - takes[0].min()].take(takes[1] - takes[1].min(), axis=1)
-    return crop
+    return pixels[np.ix_(*takes)]
 
 
 def _region(source: PlaneImage) -> IntArray:

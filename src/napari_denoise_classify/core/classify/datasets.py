@@ -161,7 +161,7 @@ def read_crop(path: Path) -> Image:
         If the file cannot be read or holds more than a plane.
     """
     file = read_image(path)
-    data = file.data
+    data: Image = np.asarray(file.data)
     # A crop may be one pixel high or wide: those axes stay.
     data = data.squeeze(tuple(i for i, letter in enumerate(file.axes) if data.shape[i] == 1 and letter not in "YXS"))
     if data.ndim == 3 and data.shape[-1] == 1:

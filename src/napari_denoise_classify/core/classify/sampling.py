@@ -41,15 +41,10 @@ def crop_around(source: PlaneImage, centres: npt.NDArray[np.floating[Any]], size
         raise ValueError(f"size={np.min(size)} is not allowed: crops need at least 1 pixel.")
     if len(rounded) == 0:
         return []
-    sizes = np.broadcast_to(np.asarray(size, int), len(rounded))
-    shapes = [(n, n, 3) if source.rgb else (n, n) for n in sizes.tolist()]
-    if len(set(shapes)) == 1:  # one piece of memory is had much sooner than many
-        crops = list(np.empty((len(shapes), *shapes[0]), source.data.dtype))
-    else:
-        crops = [np.empty(shape, source.data.dtype) for shape in shapes]
-    for rows, cut in cut_iter(source, rounded, sizes):
+    crops: list[Image] = [np.empty(0)] * len(rounded)
+    for rows, cut in cut_iter(source, rounded, np.broadcast_to(np.asarray(size, int), len(rounded))):
         for row, crop in zip(rows.tolist(), cut, strict=True):
-            crops[row][...] = crop
+            crops[row] = crop.copy()
     return crops
 
 
