@@ -157,3 +157,9 @@ def test_threads_are_no_more_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
     assert processors() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "1000")
     assert processors() == most
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert processors() == 1
+    finally:
+        torch.set_num_threads(before)

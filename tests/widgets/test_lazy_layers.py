@@ -279,8 +279,11 @@ def test_closing_the_panel_ends_the_preview(open_dock, qtbot):
     viewer.add_image(np.random.default_rng(0).integers(0, 255, (300, 300), np.uint8))
     dock.method.choice.value = "nlm"
     dock.preview_box.value = True
-    qtbot.wait(200)
+    qtbot.waitUntil(lambda: dock.preview._job is not None)
+    job, preview = dock.preview._job, dock.preview
     viewer.window.remove_dock_widget("all")
-    qtbot.wait(500)
+    dock.native.deleteLater()
+    qtbot.waitUntil(lambda: not preview.on and not job._worker.is_running, timeout=30_000)
     camera_of(viewer).zoom *= 2
     qtbot.wait(300)
+    assert not preview.busy

@@ -47,7 +47,7 @@ def test_runs_whose_layers_are_removed_leave_memory_flat(open_dock, wait, qtbot)
 
 def test_ten_cancelled_runs_leave_no_thread_and_no_layer(open_dock, wait, qtbot):
     viewer, dock = open_dock("Denoise")
-    viewer.add_image(np.random.default_rng(0).integers(0, 256, (200, 100, 100), dtype=np.uint8), name="stack")
+    viewer.add_image(np.random.default_rng(0).integers(0, 256, (60, 100, 100), dtype=np.uint8), name="stack")
     dock.method.choice.value = "tv"
     threads = memory = 0
     for number in range(11):

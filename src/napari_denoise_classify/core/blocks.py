@@ -220,19 +220,16 @@ def write_iter(
     ValueError
         For NaN or infinite pixels.
     """
+    rows, columns, reach = blocks_of(source, recipe, block, chunk)
+    if reach is not None and not reach.exact:
+        return (yield from _write_fading_iter(recipe, source, ranges, target, rows, columns))
     parts = parts_of(source, recipe, block, chunk)
-    reach = recipe.reach(source.samples) if len(parts) > 1 and not recipe.masks else None
-    fades = reach is not None and not reach.exact
     blocks = len(parts) > 1 and parts[0].tile.shape != source.plane_shape
     kept = total = 0
     for i, part in enumerate(parts):
         note = f"block {i + 1} of {len(parts)}" if blocks else ""
         yield Progress(i / len(parts), note)
-        here = [ranges[index] for index in part.indices]
-        if blocks and fades and reach is not None:
-            work = _fade_part_iter(recipe, source, part, here, target, reach)
-        else:
-            work = write_part_iter(recipe, source, part, here, target, mask)
+        work = write_part_iter(recipe, source, part, [ranges[index] for index in part.indices], target, mask)
         some, all_ = yield from within(work, i / len(parts), (i + 1) / len(parts), note)
         kept += some
         total += all_
@@ -277,35 +274,58 @@ def write_part_iter(
     return int(keep.sum()), keep.size
 
 
-def _fade_part_iter(
-    recipe: Recipe,
-    source: PlaneImage,
-    part: Part,
-    ranges: Sequence[tuple[float, float]],
-    target: Target,
-    reach: Reach,
-) -> Steps[tuple[int, int]]:
-    """As `write_part_iter`, but let the block fade into those above and on the left, which are written already."""
-    fade = -(-_FADE // reach.multiple) * reach.multiple
-    rows, columns = (slice(max(0, s.start - fade), s.stop) for s in part.tile.inner)
-    tile = with_halo(rows, columns, reach, source.plane_shape)
-    here = source.read(part.indices, *tile.outer)
-    pixels, keep = yield from part_iter(recipe, here, tile, ranges)
-    y, x = (
-        np.minimum(1, (np.arange(s.stop - s.start) + 0.5) / fade) if s.start else np.ones(s.stop - s.start)
-        for s in (rows, columns)
-    )
-    weight = (y[:, None] * x).astype(np.float32).repeat(recipe.upscale, 0).repeat(recipe.upscale, 1)
-    (index,) = part.indices
-    lead = tuple(slice(n, n + 1) for n in index)
-    region = (*lead, *(_times(s, recipe.upscale) for s in (rows, columns)), *(slice(None),) * (pixels.ndim - 3))
-    before = np.asarray(target[region])
-    new = pixels.reshape(before.shape).astype(np.float64)
-    weight = weight.reshape(*weight.shape, 1) if source.rgb else weight
-    # What is not written yet has the weight 0, and may hold anything.
-    mixed = np.where(weight < 1, before + weight * (new - before), new)
-    target[region] = from_float(mixed, before.dtype)
-    return int(keep.sum()), keep.size
+def _write_fading_iter(
+    recipe: Recipe, source: PlaneImage, ranges: Ranges, target: Target, rows: list[slice], columns: list[slice]
+) -> Steps[float]:
+    """As `write_iter`, but let blocks fade into each other: first those of a row, then the rows."""
+    reach = recipe.reach(source.samples)
+    assert reach is not None
+    fade, factor = min(-(-_FADE // reach.multiple) * reach.multiple, rows[0].stop, columns[0].stop), recipe.upscale
+    ramp = ((np.arange(fade * factor) + 0.5) / (fade * factor))[:, None]
+    total = len(rows) * len(columns) * math.prod(source.lead_shape)
+    done = 0
+    for index in source.indices():
+        lead = tuple(slice(n, n + 1) for n in index)
+        for y in rows:
+            top = fade if y.start else 0
+            above: list[npt.NDArray[np.float64]] = []  # what this row's blocks say of the last lines of the row before
+            for x in columns:
+                note = f"block {done + 1} of {total}"
+                left = fade if x.start else 0
+                grown = slice(y.start - top, y.stop), slice(x.start - left, x.stop)
+                tile = with_halo(*grown, reach, source.plane_shape)
+                here = source.read([index], *tile.outer)
+                work = part_iter(recipe, here, tile, [ranges[index]])
+                pixels, _ = yield from within(work, done / total, (done + 1) / total, note)
+                values = pixels[0].astype(np.float64).reshape(*pixels.shape[1:3], -1)
+                upper, lower = values[: top * factor], values[top * factor :]
+                if left:
+                    n = left * factor
+                    strip = (*lead, _times(y, factor), _times(slice(grown[1].start, x.start), factor))
+                    before = _plain(target, strip, source.rgb)
+                    lower[:, :n] = before + ramp * (lower[:, :n] - before)
+                    if top:
+                        above[-1][:, -n:] += ramp * (upper[:, :n] - above[-1][:, -n:])
+                above.append(upper[:, left * factor :])
+                _put(target, (*lead, *(_times(s, factor) for s in (y, grown[1]))), lower, source)
+                done += 1
+            if top:
+                strip = (*lead, _times(slice(y.start - top, y.start), factor), slice(0, None))
+                before = _plain(target, strip, source.rgb)
+                _put(target, strip, before + ramp[:, :, None] * (np.concatenate(above, axis=1) - before), source)
+    return 1.0
+
+
+def _plain(target: Target, region: tuple[slice, ...], rgb: bool) -> npt.NDArray[np.float64]:
+    """Read a region of one plane, (Y, X, samples)."""
+    values = np.asarray(target[(*region, slice(None)) if rgb else region], np.float64)
+    return values.reshape(*values.shape[len(region) - 2 : len(region)], -1)
+
+
+def _put(target: Target, region: tuple[slice, ...], values: npt.NDArray[np.float64], source: PlaneImage) -> None:
+    colour = (slice(None),) if source.rgb else ()
+    shape = (*(1 for _ in region[2:]), *values.shape[:2], *(values.shape[2:] if source.rgb else ()))
+    target[(*region, *colour)] = from_float(values, source.data.dtype).reshape(shape)
 
 
 def lazily(recipe: Recipe, source: PlaneImage, ranges: Ranges, block: int = BLOCK, chunk: int = CHUNK) -> Any:

@@ -193,7 +193,7 @@ def _fields(path: Path) -> dict[str, int]:
 def processors() -> int:
     """Return how many processors this process may use: those it is bound to, and no more than its group's share.
 
-    ``OMP_NUM_THREADS`` lowers it.
+    ``OMP_NUM_THREADS`` lowers it, and so does ``torch.set_num_threads``; PyTorch counts a core with two threads once.
     """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     counts = [bound]
@@ -202,6 +202,8 @@ def processors() -> int:
         counts.append(-(-int(quota) // int(period)))  # "max" is no number: no limit
     with suppress(ValueError):
         counts.append(int(os.environ.get("OMP_NUM_THREADS", "")))
+    if (torch := sys.modules.get("torch")) is not None:
+        counts.append(torch.get_num_threads())
     return max(1, min(counts))
 
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from .images import from_float
 from .progress import Progress, Steps
 from .regions import ZarrPixels, as_dask, import_zarr
+from .whole import told_if_full
 
 SUFFIX = ".zarr"
 RECORD = "napari-denoise-classify"
@@ -402,7 +403,8 @@ def new_ome_zarr(
         elif channels:
             group.attrs["ome"] = {"omero": channels}
         group.attrs[RECORD] = {"samples": "S" in letters, **(record or {})}
-        yield Canvas(folder, order, version, tuple(axes))
+        with told_if_full(path):
+            yield Canvas(folder, order, version, tuple(axes))
         replace_folder(folder, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -32,17 +32,24 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
     OSError
         If the folder cannot be written to, or the disk is full.
     """
-    with whole_file(path) as temporary:
-        try:
-            write(temporary)
-        except OSError as error:
-            if error.errno not in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # numpy gives no number
-                raise
-            raise OSError(
-                f"{path} could not be written: there is no space left, or no more is allowed. Free some, or choose "
-                "another folder."
-            ) from error
+    with whole_file(path) as temporary, told_if_full(path):
+        write(temporary)
     return path
+
+
+@contextmanager
+def told_if_full(path: Path) -> Iterator[None]:
+    """Say it in a sentence if a disk gets full while something is written in the ``with`` block."""
+    try:
+        yield
+    except OSError as error:
+        unnamed = error.errno is None and "written" in str(error)  # numpy's and OpenCV's give no number
+        if not unnamed and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise OSError(
+            f"{path} could not be written: there is no space left, or no more is allowed. Free some, or choose "
+            "another folder."
+        ) from error
 
 
 @contextmanager

@@ -74,15 +74,18 @@ def shown(viewer: napari.Viewer, layer: Image, source: Source, side: int) -> Vie
     at = np.rint(layer.world_to_data(viewer.dims.point[-layer.ndim :])[:n_lead])
     if any(not 0 <= i < n for i, n in zip(at, image.lead_shape, strict=True)):
         raise ValueError("Nothing of the image is shown: move the slider to it.")
+    factor = layer.downsample_factors[level][n_lead : n_lead + 2] if layer.multiscale else np.ones(2)
+    # The corners of a pyramid's view are those of whole tiles: the middle is what the camera looks at.
+    looked_at = np.array([*viewer.dims.point[:-2], *camera_of(viewer).center[-2:]])[-layer.ndim :]
+    middle = np.asarray(layer.world_to_data(looked_at))[n_lead : n_lead + 2] / factor
     spans = []
     for k, length in enumerate(image.plane_shape):
         low, high = (int(np.clip(edge, 0, length)) for edge in (layer.corner_pixels[:, n_lead + k] + (0, 1)))
         if high - low < 1:
             raise ValueError("Nothing of the image is shown: move it into view.")
         size = min(side, high - low)
-        start = low + (high - low - size) // 2
+        start = int(np.clip(round(float(middle[k]) - size / 2), low, high - size))
         spans.append(slice(start, start + size))
-    factor = layer.downsample_factors[level][n_lead : n_lead + 2] if layer.multiscale else (1.0, 1.0)
     return View(image, tuple(int(i) for i in at), spans[0], spans[1], (float(factor[0]), float(factor[1])))
 
 

@@ -179,6 +179,7 @@ class DenoiseDock(ProcessDock):
         self.preview_box.changed.connect(self.preview.switch)
         self.form.changed.connect(self.preview.refresh)
         self.native.destroyed.connect(self.preview.abandon)
+        self.native_parent_changed.connect(self._on_parent)
         self.memory_button = PushButton(text="Free memory", name="free_memory", label="")
         self.memory_button.tooltip = "Give back the memory of the networks, which are kept for the next run."
         self.memory_button.native.setObjectName("free_memory")
@@ -199,6 +200,10 @@ class DenoiseDock(ProcessDock):
             self.say("The networks are no longer in memory.")
         except USER_ERRORS as error:
             self.fail(error)
+
+    def _on_parent(self, parent: object) -> None:
+        if parent is None:  # the panel was closed
+            self.preview.switch(False)
 
     def _say_preview(self, text: str) -> None:
         if self.job is None:  # else the line shows its progress

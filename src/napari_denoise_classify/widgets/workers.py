@@ -10,10 +10,8 @@ from typing import Any
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 
-from ..core.progress import Progress, Steps
-
-USER_ERRORS = (ValueError, OSError, MemoryError, ImportError)
-"""Errors that say in one sentence what to do; anything else is a defect, and napari shows its traceback."""
+from ..core.progress import USER_ERRORS as USER_ERRORS
+from ..core.progress import Progress, Steps, sentence
 
 
 class Job:
@@ -86,7 +84,7 @@ class Job:
         if not isinstance(result.error, USER_ERRORS):
             self._ended("failed")
             raise result.error
-        self.error = str(result.error)
+        self.error = sentence(result.error)
         self._ended("failed")
         show_error(self.error)
 

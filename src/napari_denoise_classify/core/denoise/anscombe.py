@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..images import FloatArray
 from ..progress import Steps, within
-from ..steps import get_step, param, step
+from ..steps import Reach, get_step, param, step
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Method: TypeAlias = Literal["bm3d", "nlm", "wavelet", "tv", "bilateral", "dncnn", "drunet"]
@@ -117,7 +117,7 @@ def _transform(
 
 def _halo(
     samples: int, *, denoiser: str, gain: float | None, offset: float | None, read_noise: float | None
-) -> tuple[int, int] | None:
+) -> Reach | None:
     """Tell the reach, where nothing is estimated and the denoiser does not mind the scale, which each plane has."""
     if None in (gain, offset, read_noise) or denoiser not in ("bm3d", "nlm", "bilateral"):
         return None
