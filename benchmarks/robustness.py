@@ -82,16 +82,16 @@ def in_core(runs: int, cancels: int) -> None:
 
 def in_panel(runs: int, cancels: int) -> None:
     import napari
-    from qtpy.QtWidgets import QApplication
+    from qtpy.QtTest import QTest
 
     viewer = napari.Viewer(show=False)
     dock = viewer.window.add_plugin_dock_widget("napari-denoise-classify", "Denoise")[1]
     rng = np.random.default_rng(0)
 
     def wait(over: Callable[[], bool]) -> None:
+        QTest.qWait(2)  # a loop of its own, in which Qt also deletes what is to be deleted
         while not over():
-            QApplication.processEvents()
-            time.sleep(0.002)
+            QTest.qWait(2)
 
     def left() -> str:
         return f"{len(viewer.layers) - 1} layers"
@@ -100,6 +100,7 @@ def in_panel(runs: int, cancels: int) -> None:
         dock.run_button.native.click()
         wait(lambda: dock.job is None)
         viewer.layers.remove(viewer.layers[-1])
+        wait(lambda: True)
 
     def stopped() -> None:
         dock.run_button.native.click()
@@ -112,9 +113,9 @@ def in_panel(runs: int, cancels: int) -> None:
         dock.method.choice.value = method
         repeat(f"{method} {side}², panel, layers removed", whole, runs, left)
         viewer.layers.clear()
-    viewer.add_image(rng.normal(100, 20, (400, 128, 128)).astype(np.float32))
+    viewer.add_image(rng.normal(100, 20, (60, 100, 100)).astype(np.float32))
     dock.method.choice.value = "tv"
-    repeat("tv 400 × 128², panel, cancelled", stopped, cancels, left)
+    repeat("tv 60 × 100², panel, cancelled", stopped, cancels, left)
     viewer.close()
 
 

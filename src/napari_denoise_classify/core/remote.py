@@ -234,7 +234,8 @@ def _told_iter(client: Any, jobs: Sequence[Job]) -> Steps[None]:
             while waiting and len(running) < slots:  # a worker takes one at a time: the others wait here
                 number, job = waiting.popleft()
                 running[client.submit(_work, absolute(job), __version__, pure=False)] = number
-            note = f"{done} of {len(jobs)} done, {slots} workers" if slots else WAITING
+            some = "1 worker" if slots == 1 else f"{slots} workers"
+            note = f"{done} of {len(jobs)} done, {some}" if slots else WAITING
             yield Progress(done / len(jobs), note)
             if not running:
                 time.sleep(_PAUSE)

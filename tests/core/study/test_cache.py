@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from napari_denoise_classify import Crops, Recipe
+from napari_denoise_classify.core.classify.copies import image_key
 from napari_denoise_classify.core.progress import run
 from napari_denoise_classify.core.study import cache as module
 from napari_denoise_classify.core.study.cache import ImageCache, recipe_key, split_recipe
-from napari_denoise_classify.core.classify.copies import image_key
 
 RECIPE = Recipe(["median", "centre"])
 RANGE = (0.0, 255.0)
