@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_denoise_classify.core import files
+from napari_denoise_classify.core.device import MEMORY_VARIABLE
 from napari_denoise_classify.core.files import ImageFile, find_images, read_image, write_like, write_whole
 
 SHAPES = {"T": 2, "C": 3, "Z": 4, "Y": 11, "X": 13, "S": 3, "?": 5}
@@ -159,6 +161,18 @@ def test_truncated_files(tmp_path: Path, suffix: str, keep: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content))])
     with pytest.raises(ValueError, match=rf"it\{suffix}: this file cannot be read as an image"):
+        read_image(path)
+
+
+def test_an_image_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "it.tif"
+    write_like(path, draw("YX"), source("YX"))
+    monkeypatch.setattr(files, "LARGE", 100)
+    assert read_image(path).data.shape == (11, 13)
+    monkeypatch.setenv(MEMORY_VARIABLE, "0.0000001")
+    with pytest.raises(
+        MemoryError, match=r"^[^\n]*it\.tif: the image takes 0\.0 GB of memory, and 0\.0 GB are free: close"
+    ):
         read_image(path)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .device import available_memory
 from .ome_zarr import SUFFIX, is_zarr, read_ome_zarr
 from .regions import RawPixels, as_dask, tiff_pixels
 from .whole import all_or_none as all_or_none
@@ -152,7 +153,7 @@ def read_image(path: str | Path, lazy_above: int | None = None) -> ImageFile:
         if suffix in (".jpg", ".jpeg") and array.ndim == 3 and array.shape[-1] == 4:
             raise ValueError("it is a CMYK picture for print: save it as RGB")
         return ImageFile(array, "YXS" if array.ndim == 3 else "YX", path)
-    except ImportError:
+    except (ImportError, MemoryError):
         raise
     except Exception as error:  # the readers' errors for damaged files have no common base
         raise ValueError(f"{path}: this file cannot be read as an image ({error}).") from error
@@ -164,11 +165,26 @@ def _read_zarr(path: Path, lazy_above: int | None) -> ImageFile:
     y, x = sizes["Y"], sizes["X"]
     data = found.dask()
     if lazy_above is None or data.nbytes <= lazy_above:
+        _check_fits(path, data.nbytes)
         data = found.levels[0][...]
     metadata: dict[str, Any] = {"ome_zarr": found}
     return ImageFile(
         data, found.letters, path, (1 / y, 1 / x) if y and x else None, "micron" if y and x else "", metadata
     )
+
+
+def _check_fits(path: Path, size: int) -> None:
+    """Refuse an image that would fill the memory.
+
+    Raises
+    ------
+    MemoryError
+    """
+    if size > LARGE and size > 0.9 * (free := available_memory()):
+        raise MemoryError(
+            f"{path}: the image takes {size / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: close other "
+            "programs, or crop it."
+        )
 
 
 def _read_npy(path: Path, lazy_above: int | None) -> ImageFile:
@@ -216,6 +232,8 @@ def _read_tiff(path: Path, lazy_above: int | None = None) -> ImageFile:
         series = tif.series[0]
         axes = "".join(letter if letter in "TCZYXS" else "?" for letter in series.axes)
         lazy = lazy_above is not None and series.nbytes > lazy_above
+        if not lazy:
+            _check_fits(path, series.nbytes)
         data = as_dask(tiff_pixels(path, series), axes) if lazy else series.asarray()
         if axes.count("S") and data.shape[axes.index("S")] not in (3, 4):
             axes = axes.replace("S", "?")
