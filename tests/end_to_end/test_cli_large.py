@@ -82,6 +82,14 @@ def test_any_image_can_become_ome_zarr_and_back(tmp_path: Path, data: np.ndarray
     assert (back.axes, back.metadata["ome"]["PhysicalSizeX"]) == ("ZYX", 0.2)
 
 
+def test_centimetres_become_micrometres(tmp_path: Path, data: np.ndarray) -> None:
+    tifffile.imwrite(tmp_path / "slide.tif", data[0], resolution=(20000, 40000), resolutionunit=3)
+    run("denoise", tmp_path / "slide.tif", "-m", "none", "--format", "zarr", "-o", tmp_path)
+    y, x = read_ome_zarr(tmp_path / "slide_none.zarr").axes
+    assert (y.unit, x.unit) == ("micrometer", "micrometer")
+    assert (y.scale, x.scale) == pytest.approx((0.25, 0.5))
+
+
 def test_masks_of_ome_zarr(tmp_path: Path, image: Path, data: np.ndarray) -> None:
     out = run("mask", image, "-m", "centre", "--save-mask", "-o", tmp_path / "out")
     assert "(kept 34.3% of the pixels)" in out

@@ -272,4 +272,8 @@ def _sizes(file: ImageFile) -> dict[str, tuple[float, str]]:
             found["Z"] = (imagej["spacing"], file.unit)
     if imagej.get("finterval"):
         found["T"] = (imagej["finterval"], "s")
-    return {a: (abs(float(size)), unit_name(str(unit))) for a, (size, unit) in found.items() if size}
+    named = {a: (abs(float(size)), unit_name(str(unit))) for a, (size, unit) in found.items() if size}
+    # TIFF counts pixels per centimetre; a microscopist's scale bar is in micrometres.
+    return {
+        a: (size * 1e4, "micrometer") if unit == "centimeter" else (size, unit) for a, (size, unit) in named.items()
+    }
