@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def command(*arguments: object, folder: Path | None = None) -> subprocess.Popen[
         text=True,
         env=ENVIRONMENT,
         cwd=folder,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # shells ignore it for background jobs
     )
 
 
