@@ -1,0 +1,59 @@
+"""Make RGB images to train denoisers on from gray images and slides: there are few clean RGB images to be had.
+
+    python benchmarks/coloured.py OUT --gray train400 [--slide slide.svs] [--copies 2] [--seed 0]
+
+A gray image becomes the first of two stains, another one the second: each stain has a random colour, and stains
+multiply as absorbing layers do (Ruifrok and Johnston, Anal. Quant. Cytol. Histol. 23 (2001)). A third of the images has
+one stain only, near to gray; a quarter is inverted, as light on dark. Slides are cut into tiles, so that they count as
+many images.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+
+from napari_denoise_classify.core.files import find_images, read_image
+
+TILE = 360  # pixels
+DARKEST = 0.02
+
+
+def coloured(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return (Y, X, 3) of two transmissions (Y, X) from 0 to 1 of the same size."""
+    stain, other = rng.uniform(0.0, 1.0, (2, 3))
+    if rng.random() < 1 / 3:
+        stain, other = rng.uniform(0.6, 1.4) + rng.normal(0, 0.1, 3), np.zeros(3)
+    first, second = (np.clip(plane, DARKEST, 1)[..., None] for plane in (first, second))
+    mixed = first ** np.maximum(stain, 0) * second**other
+    return 1 - mixed if rng.random() < 0.25 else mixed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--gray", nargs="+", default=[], help="files, folders or globs of gray images")
+    parser.add_argument("--slide", nargs="+", default=[])
+    parser.add_argument("--copies", type=int, default=2, help="of each gray image, in other colours")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    rng = np.random.default_rng(options.seed)
+    options.out.mkdir(parents=True)
+    gray = [read_image(path).data / np.float32(255) for path in find_images(options.gray)] if options.gray else []
+    for copy in range(options.copies):
+        for k, image in enumerate(gray):
+            fitting = [other for other in gray if other.shape == image.shape]
+            mixed = coloured(image, fitting[rng.integers(len(fitting))], rng)
+            iio.imwrite(options.out / f"coloured_{k:04}_{copy}.png", np.rint(mixed * 255).astype(np.uint8))
+    for path in find_images(options.slide) if options.slide else []:
+        slide = read_image(path).data
+        for y in range(0, slide.shape[0] - TILE + 1, TILE):
+            for x in range(0, slide.shape[1] - TILE + 1, TILE):
+                iio.imwrite(options.out / f"{path.stem}_{y:05}_{x:05}.png", slide[y : y + TILE, x : x + TILE])
+
+
+if __name__ == "__main__":
+    main()
