@@ -36,16 +36,44 @@ WORKS: dict[str, dict[str, float]] = {
     "linear svm": {"scikit-learn": 0.0005, "this package": 1.0},
     "random_forest": {"scikit-learn": 1.0, "this package": 1.0},
     "random_forest, one by one": {"loop": 0.01, "this package": 1.0},
-    "cnn": {"loop": 0.03, "PyTorch, batches of 128": 0.1, "this package": 0.2},
+    "cnn": {"loop": 0.03, "PyTorch, batches of 128": 0.1, "this package": 1.0},
 }
 
 
-def make(folder: Path, count: int, side: int, seed: int) -> None:
-    """Draw two pieces of tissue, one to learn from, and fit what takes long."""
+def make(folder: Path, count: int, side: int, seed: int, works: list[str]) -> None:
+    """Draw two pieces of tissue, one to learn from, and fit what takes long and is asked for, unless it is there."""
     import napari_denoise_classify as ndc
     from napari_denoise_classify.core.classify.classical import ForestClassifier, SVMClassifier
-    from napari_denoise_classify.core.classify.sampling import crop_around
     from napari_denoise_classify.core.classify.scaled import ScaledCrops
+
+    if not (folder / "new classes.npy").exists():
+        draw(folder, count, side, seed)
+    known, classes = np.load(folder / "known.npy"), np.load(folder / "known classes.npy")
+    crops = ScaledCrops(known, (0, 255))
+    fitted = {
+        "svm": SVMClassifier(input_size=side, calibration="none"),
+        "linear svm": SVMClassifier(input_size=side, kernel="linear", calibration="none"),
+        "random_forest": ForestClassifier(input_size=side, trees=TREES),
+    }
+    wanted = {what.split(",")[0] for what in works if not (folder / f"{what.split(',')[0]}.pickle").exists()}
+    for name, estimator in fitted.items():
+        if name not in wanted:
+            continue
+        some = len(known) // 5 if name == "random_forest" else len(known)
+        start = time.perf_counter()
+        estimator.fit(crops[:some], classes[:some])
+        print(f"fitted {name} to {some} crops in {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        (folder / f"{name}.pickle").write_bytes(pickle.dumps(estimator))
+    if "cnn" not in wanted:
+        return
+    data = ndc.Crops(list(known[:64]), classes[:64], None, [str(i) for i in range(64)])
+    cnn = ndc.train_classifier(data, "cnn", epochs=1, input_size=side, batch_size=16, views=1)
+    (folder / "cnn.pickle").write_bytes(pickle.dumps(cnn.estimator))
+
+
+def draw(folder: Path, count: int, side: int, seed: int) -> None:
+    """Draw the tissue, and cut the crops."""
+    from napari_denoise_classify.core.classify.sampling import crop_around
     from napari_denoise_classify.core.images import PlaneImage
     from napari_denoise_classify.core.synthetic import he_cells
 
@@ -60,22 +88,6 @@ def make(folder: Path, count: int, side: int, seed: int) -> None:
         np.save(folder / f"{name} centres.npy", centres)
         np.save(folder / f"{name}.npy", np.stack(crop_around(PlaneImage.wrap(field.image, rgb=True), centres, side)))
         np.save(folder / f"{name} classes.npy", table["class"].to_numpy(np.str_))
-    known, classes = np.load(folder / "known.npy"), np.load(folder / "known classes.npy")
-    crops = ScaledCrops(known, (0, 255))
-    fitted = {
-        "svm": SVMClassifier(input_size=side, calibration="none"),
-        "linear svm": SVMClassifier(input_size=side, kernel="linear", calibration="none"),
-        "random_forest": ForestClassifier(input_size=side, trees=TREES),
-    }
-    for name, estimator in fitted.items():
-        some = len(known) // 5 if name == "random_forest" else len(known)
-        start = time.perf_counter()
-        estimator.fit(crops[:some], classes[:some])
-        print(f"fitted {name} to {some} crops in {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-        (folder / f"{name}.pickle").write_bytes(pickle.dumps(estimator))
-    data = ndc.Crops(list(known[:64]), classes[:64], None, [str(i) for i in range(64)])
-    cnn = ndc.train_classifier(data, "cnn", epochs=1, input_size=side, batch_size=16, views=1)
-    (folder / "cnn.pickle").write_bytes(pickle.dumps(cnn.estimator))
 
 
 def flat(folder: Path, name: str, dtype: Any, part: float = 1.0) -> Any:
@@ -253,11 +265,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(WORKS), default=list(WORKS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="keep what is drawn and fitted there, for the next time")
-    parser.add_argument("--make", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--make", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.make:
-        make(Path(options.make[0]), *map(int, options.make[1:]))
+        make(Path(options.make[0]), *map(int, options.make[1:4]), options.make[4:])
         return
     if options.work:
         import resource
@@ -272,9 +284,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary if options.folder is None else options.folder)
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "cnn.pickle").exists():  # in a process of its own: runs would inherit its peak memory
-            numbers = [str(number) for number in (options.crops, options.side, options.seed)]
-            subprocess.run([sys.executable, __file__, "--make", str(folder), *numbers], check=True)
+        numbers = [str(number) for number in (options.crops, options.side, options.seed)]
+        # In a process of its own: runs would inherit its peak memory.
+        subprocess.run([sys.executable, __file__, "--make", str(folder), *numbers, *options.only], check=True)
         side = options.side
         print(f"{options.crops} crops of {side} × {side} × 3, {options.threads} threads, median of {options.repeats}\n")
         print("| work | how | done | seconds for all | CPU seconds | peak memory (MB) | times as fast, by CPU |")

@@ -8,11 +8,14 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from napari_denoise_classify import Classifier, Crops, Recipe, classify, explain_map
+from napari_denoise_classify import Classifier, Crops, classify, explain_map
+from napari_denoise_classify.core.explain import variants
 from napari_denoise_classify.core.explain.areas import area_statistics_iter, area_table
 from napari_denoise_classify.core.explain.attribution import influence_iter
 from napari_denoise_classify.core.explain.contours import critical_mask
 from napari_denoise_classify.core.progress import run
+
+from .known import classifier_of
 
 
 class Corner:
@@ -25,17 +28,7 @@ class Corner:
 
 @pytest.fixture
 def corner() -> Classifier:
-    return Classifier(
-        method="corner",
-        classes=("empty", "spot"),
-        recipe=Recipe(),
-        samples=1,
-        crop_size=32,
-        dtype="uint8",
-        intensity_range=(0.0, 255.0),
-        estimator=Corner(),
-        training={},
-    )
+    return classifier_of(Corner())
 
 
 def test_size_and_share_of_known_areas() -> None:
@@ -66,7 +59,9 @@ def test_what_decides_is_kept_and_removed(corner: Classifier) -> None:
     assert table["stability"][:2].between(0, 1).all()
 
 
-def test_statistics_repeat_and_do_not_depend_on_the_batch(cnn: Classifier, crops: Crops) -> None:
+def test_statistics_repeat_and_do_not_depend_on_the_batch(
+    cnn: Classifier, crops: Crops, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, scaled = run(cnn.prepare_iter(crops.images[:6]))
     heats = run(influence_iter(cnn, scaled, "gradcam", np.ones(6, int)))
     masks = [critical_mask(heat) for heat in heats]
@@ -76,6 +71,11 @@ def test_statistics_repeat_and_do_not_depend_on_the_batch(cnn: Classifier, crops
     np.testing.assert_array_equal(first, again)
     part = run(area_statistics_iter(cnn, scaled[:2], "gradcam", np.ones(2, int), masks[:2], **how))
     np.testing.assert_allclose(part, first[:2], atol=1e-6)
+    with monkeypatch.context() as patch:
+        patch.setattr(variants, "_BLOCK_FLOATS", 4 * scaled[0].size)
+        np.testing.assert_allclose(
+            run(area_statistics_iter(cnn, scaled, "gradcam", np.ones(6, int), masks, **how)), first, atol=1e-6
+        )
     other = run(area_statistics_iter(cnn, scaled, "gradcam", np.ones(6, int), masks, seed=1, **how))
     np.testing.assert_allclose(other["probability_kept"], first["probability_kept"])
     assert not np.array_equal(other["stability"], first["stability"], equal_nan=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import platform
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,13 @@ from hypothesis import strategies as st
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify import Crops
-from napari_denoise_classify.core.classify.cnn import CNNClassifier, SmallResNet
+from napari_denoise_classify.core import compiled as compiling
+from napari_denoise_classify.core.classify.cnn import CNNClassifier, _graph
+from napari_denoise_classify.core.classify.residual import SmallResNet
+from napari_denoise_classify.core.classify.scaled import ScaledCrops
 from napari_denoise_classify.core.classify.variation import vary, views
+from napari_denoise_classify.core.compiled import compiled
+from napari_denoise_classify.core.device import place
 from napari_denoise_classify.core.progress import run
 
 SMALL: dict[str, Any] = {"input_size": 16, "epochs": 2, "batch_size": 8, "width": 4, "learning_rate": 0.01}
@@ -142,6 +151,104 @@ def test_small_images_are_seen_from_all_sides_by_default(fitted: CNNClassifier, 
         fitted.views = 8
 
 
+# --- compiling ------------------------------------------------------------------------------------------------------
+
+
+def normed(network: SmallResNet) -> SmallResNet:
+    """Give a network norms that do something, as after training."""
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d) and part.running_mean is not None and part.running_var is not None:
+            part.running_mean.uniform_(-1, 1)
+            part.running_var.uniform_(0.5, 2)
+            torch.nn.init.uniform_(part.weight, 0.5, 2)
+            torch.nn.init.uniform_(part.bias, -1, 1)
+    return network.eval()
+
+
+@pytest.mark.parametrize(("side", "samples"), [(16, 1), (64, 3), (128, 3)])
+def test_the_graph_computes_what_the_network_does(side: int, samples: int) -> None:
+    pytest.importorskip("openvino")
+    torch.manual_seed(0)
+    network = place(normed(SmallResNet(samples, 2, side, 8)), torch.device("cpu"))
+    quick = compiled(network, (torch.zeros(1, samples, 1, 1),), convert=_graph)
+    assert quick is not None
+    for n in (3, 1):
+        x = images(n, samples, side)
+        with torch.inference_mode():
+            torch.testing.assert_close(quick(x), network.embed(x), atol=1e-5, rtol=1e-5)
+    quick.close()
+
+
+def test_networks_with_other_parts_have_no_graph() -> None:
+    pytest.importorskip("openvino")
+
+    class Another(SmallResNet):
+        def features(self, x: torch.Tensor) -> torch.Tensor:
+            return super().features(1 - x)
+
+    network = Another(1, 2, 16, 4).eval()
+    assert compiled(network, (torch.zeros(1, 1, 1, 1),), convert=_graph) is None
+
+
+def test_many_images_are_classified_by_a_compiled_network(
+    crops: Crops, fitted: CNNClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    X = floats(crops) * 3
+    classifier = copy.deepcopy(fitted)
+    network = normed(classifier.network_)
+    expected = classifier.predict_proba(X)
+    assert network not in compiling._models
+    monkeypatch.setattr("napari_denoise_classify.core.classify.cnn._WORTH_COMPILING", 8 * len(X) * 16**2)
+    np.testing.assert_allclose(classifier.predict_proba(X), expected, atol=1e-6)
+    first = compiling._models[network][False].model
+    assert first is not None
+    np.testing.assert_allclose(classifier.predict_proba(X), expected, atol=1e-6)
+    assert compiling._models[network][False].model is first  # compiled once
+    assert compiling._models[network][False].users == 0
+
+    with torch.no_grad():
+        network.stages[2].residual[3].weight.mul_(0.5)
+    monkeypatch.undo()
+    other = classifier.predict_proba(X)
+    assert np.abs(other - expected).max() > 1e-4
+    monkeypatch.setattr("napari_denoise_classify.core.classify.cnn._WORTH_COMPILING", 1)
+    np.testing.assert_allclose(classifier.predict_proba(X), other, atol=1e-6)  # and again where weights change
+    count = len(compiling._models)
+    del network, classifier
+    gc.collect()
+    assert len(compiling._models) == count - 1
+
+
+def test_without_openvino_many_images_are_classified_as_well(
+    crops: Crops, fitted: CNNClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X = floats(crops)
+    classifier = copy.deepcopy(fitted)
+    expected = classifier.predict_proba(X)
+    monkeypatch.setattr("napari_denoise_classify.core.classify.cnn._WORTH_COMPILING", 1)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "napari_denoise_classify.core.classify.graph", raising=False)
+    np.testing.assert_array_equal(classifier.predict_proba(X), expected)
+    assert compiling._models[classifier.network_][False].model is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells")
+@pytest.mark.parametrize("worth", [1, 2**60])
+def test_classifying_more_images_takes_no_more_memory(worth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def held() -> float:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+    monkeypatch.setattr("napari_denoise_classify.core.classify.cnn._WORTH_COMPILING", worth)
+    classifier = CNNClassifier(input_size=128, width=4, views=1)
+    classifier.network_ = place(classifier.build(3, 2).eval(), torch.device("cpu"))
+    X = ScaledCrops([np.full((128, 128, 3), 7, np.uint8)] * 960, (0, 255))
+    seen = [held() for _ in classifier.embed_iter(X)]
+    assert len(seen) == 60
+    assert max(seen[30:]) - max(seen[:5]) < 30
+
+
 # --- training -------------------------------------------------------------------------------------------------------
 
 
@@ -175,6 +282,20 @@ def test_strong_variation_is_learnt_through(make_crops: Callable[..., Crops]) ->
     learnt, held_out = data.split(0.3)
     classifier = ndc.train_classifier(learnt, "cnn", **{**SMALL, "epochs": 6, "width": 8})
     assert classifier.evaluate(held_out).accuracy > 0.8
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators cannot be told")
+def test_training_does_not_take_its_memory_anew_in_each_step() -> None:
+    import resource
+
+    X = list(np.random.default_rng(0).random((160, 32, 32, 3), np.float32))
+    # Four layers of the first stage, 10 MB each, are freed in each step: 10,000 pages of 4 kB.
+    classifier = CNNClassifier(input_size=32, epochs=4, batch_size=160, width=16, validation=0)
+    faults = []
+    for progress in classifier.fit_iter(X, list("ab") * 80):
+        if progress.data:
+            faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+    assert np.diff(faults)[1:].min() < 1500
 
 
 def test_unknown_augmentation() -> None:

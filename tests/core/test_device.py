@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_denoise_classify.core.device import MEMORY_VARIABLE, _group_memory, available_memory
+from napari_denoise_classify.core.device import MEMORY_VARIABLE, _group_memory, available_memory, keeping_memory
 
 
 def write_group(folder: Path, limit: str, used: int, cached: int, version: int) -> None:
@@ -49,3 +49,18 @@ def test_the_tightest_group_counts_and_cached_files_give_way(version: int, tmp_p
 
 def test_no_group_is_no_limit(tmp_path: Path) -> None:
     assert _group_memory(tmp_path, tmp_path / "missing") == sys.maxsize
+
+
+@pytest.mark.parametrize("library", [None, object()])
+def test_keeping_memory_hides_no_errors_where_the_allocator_can_be_told_and_where_not(
+    library: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if library is not None:  # as on macOS and Windows
+        monkeypatch.setattr("ctypes.CDLL", lambda name: library)
+    for error in (OSError, AttributeError, TypeError):
+        with pytest.raises(error, match="mine"), keeping_memory():
+            raise error("mine")
+    done = []
+    with keeping_memory():
+        done.append(1)
+    assert done == [1]

@@ -7,7 +7,9 @@ import pytest
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import f1_score
 
-from napari_denoise_classify import Classifier, Crops, Recipe, feature_importance
+from napari_denoise_classify import Classifier, Crops, feature_importance
+
+from .known import classifier_of
 
 
 class Thresholds:
@@ -27,17 +29,7 @@ class Thresholds:
 
 @pytest.fixture
 def classifier() -> Classifier:
-    return Classifier(
-        method="thresholds",
-        classes=("empty", "spot"),
-        recipe=Recipe(),
-        samples=1,
-        crop_size=16,
-        dtype="uint8",
-        intensity_range=(0.0, 255.0),
-        estimator=Thresholds(),
-        training={},
-    )
+    return classifier_of(Thresholds(), crop_size=16)
 
 
 def test_only_the_feature_it_looks_at_counts(classifier: Classifier, crops: Crops) -> None:

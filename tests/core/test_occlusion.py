@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,14 @@ import numpy as np
 import pytest
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify import Classifier, Crops, Recipe, explain
+from napari_denoise_classify import Classifier, Crops, explain
+from napari_denoise_classify.core.classify.scaled import ScaledCrops
+from napari_denoise_classify.core.explain import variants
 from napari_denoise_classify.core.explain.attribution import explain_iter, influence_iter
 from napari_denoise_classify.core.explain.variants import blurred, starts, tent
 from napari_denoise_classify.core.progress import run
+
+from .known import classifier_of
 
 
 class Corner:
@@ -29,17 +34,7 @@ class Corner:
 
 @pytest.fixture
 def corner() -> Classifier:
-    return Classifier(
-        method="corner",
-        classes=("empty", "spot"),
-        recipe=Recipe(),
-        samples=1,
-        crop_size=32,
-        dtype="uint8",
-        intensity_range=(0.0, 255.0),
-        estimator=Corner(),
-        training={},
-    )
+    return classifier_of(Corner())
 
 
 @pytest.fixture
@@ -136,3 +131,27 @@ def test_the_weights_of_a_patch_are_symmetric_and_positive(size: int) -> None:
 def test_bad_parameters(corner: Classifier, image: np.ndarray, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         explain(corner, image, "occlusion", "spot", **options)
+
+
+def test_memory_holds_some_crops_as_floats_at_a_time(corner: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    side = 128
+    monkeypatch.setattr(variants, "_BLOCK_FLOATS", 4 * side**2)
+    monkeypatch.setattr(variants, "_CHUNK_FLOATS", 4 * side**2)
+    method = ("occlusion", {"patch_size": 64, "stride": 64})
+    crops = list(np.random.default_rng(0).integers(0, 255, (48, side, side), np.uint8))
+
+    def heats_and_peak(n: int) -> tuple[list[np.ndarray], int]:
+        tracemalloc.start()
+        found = run(influence_iter(corner, ScaledCrops(crops[:n], (0, 255)), method, np.ones(n, int)))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found, peak
+
+    heats_and_peak(4)
+    (few, before), (many, after) = heats_and_peak(8), heats_and_peak(48)
+    assert (after - before) / 40 < 1.3 * many[0].nbytes  # the maps alone; floats and their blur would be twice as much
+    monkeypatch.undo()
+    whole, _ = heats_and_peak(48)
+    for one, other in zip(many, whole, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(few, whole[:8])

@@ -19,9 +19,10 @@ from napari_denoise_classify import Crops
 from napari_denoise_classify.core.classify import storage
 from napari_denoise_classify.core.classify.augmentation import augment
 from napari_denoise_classify.core.classify.classical import ForestClassifier, NeighboursClassifier, SVMClassifier
-from napari_denoise_classify.core.classify.cnn import CNNClassifier, activations, fused
+from napari_denoise_classify.core.classify.cnn import CNNClassifier
 from napari_denoise_classify.core.classify.estimators import ExactKNN, PixelFeatures, StandardSVC
 from napari_denoise_classify.core.classify.integrated import _statistics
+from napari_denoise_classify.core.classify.residual import activations, fused
 from napari_denoise_classify.core.classify.scaled import ScaledCrops, shapes_of, take
 from napari_denoise_classify.core.progress import run
 

@@ -11,10 +11,12 @@ import pytest
 from scipy import stats
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify import Classifier, Crops, Recipe, check_explanation
+from napari_denoise_classify import Classifier, Crops, check_explanation
 from napari_denoise_classify.core.explain.deletion import LEVELS, areas_under, curves_iter, dummies
 from napari_denoise_classify.core.explain.trust import _tables, _verdict, mean_interval, with_random_weights
 from napari_denoise_classify.core.progress import run
+
+from .known import classifier_of
 
 
 class Share:
@@ -23,20 +25,6 @@ class Share:
     def predict_proba(self, scaled: list[np.ndarray]) -> np.ndarray:
         p = np.array([(image[:16, :16] > 0.9).mean() for image in scaled])
         return np.stack([1 - p, p], axis=1)
-
-
-def classifier_of(estimator: Any) -> Classifier:
-    return Classifier(
-        method="share",
-        classes=("empty", "spot"),
-        recipe=Recipe(),
-        samples=1,
-        crop_size=32,
-        dtype="uint8",
-        intensity_range=(0.0, 255.0),
-        estimator=estimator,
-        training={},
-    )
 
 
 @pytest.fixture

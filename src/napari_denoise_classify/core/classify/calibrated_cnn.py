@@ -13,7 +13,8 @@ from ..images import FloatArray
 from ..progress import Steps, within
 from .balancing import oversample
 from .calibration import calibration_record, cross_calibrated, fit_temperature, softmax
-from .cnn import WIDTH, CNNClassifier, SmallResNet
+from .cnn import CNNClassifier
+from .residual import WIDTH, SmallResNet
 from .scaled import take
 from .splits import IntArray, holdout
 

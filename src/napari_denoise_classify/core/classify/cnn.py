@@ -1,14 +1,9 @@
-"""A small residual network as a scikit-learn classifier.
-
-He, Zhang, Ren, Sun: Deep residual learning for image recognition. CVPR (2016). It ends in global average pooling and
-one linear layer, so that its Grad-CAM is exact (it equals CAM).
-"""
+"""The small residual network as a scikit-learn classifier."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,139 +11,32 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..device import best_device, place
+from ..compiled import Compiled, compiled
+from ..device import best_device, keeping_memory, place
 from ..fitting import Fit, fit_iter
 from ..images import FloatArray
 from ..progress import Progress, Steps, run
 from .memory import check_memory
+from .residual import WIDTH, SmallResNet, activations, fused
 from .resize import resize
 from .scaled import ScaledCrops
 from .splits import holdout
 from .variation import VIEWS, vary, views
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 _WEIGHT_DECAY = 0.05
 AUGMENTATIONS = ("light", "strong")
-N = TypeVar("N", bound=nn.Module)
-WIDTH = 32
 _PREDICT_PIXELS = 2**21  # in a batch on a GPU
 _CACHED_PIXELS, _CACHED_CROPS = 2**18, 64  # in a batch on a CPU, whose cache then holds the activations
 _WORTH_FUSING = 16  # crops: copying the network takes as long as one or two
+_WORTH_COMPILING = 2**21  # pixels: for fewer, starting OpenVINO takes longer than it saves
 _LARGEST_VIEWED = 64  # pixels: so far, eight views take no time that anyone would mind
 
 
-class ResidualBlock(nn.Module):
-    """Two 3 × 3 convolutions and a shortcut."""
+def _graph(network: nn.Module) -> Any:
+    from .graph import embedding_graph  # OpenVINO may be missing
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.residual = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
-        same = inputs == outputs and stride == 1
-        self.shortcut = (
-            nn.Identity()
-            if same
-            else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return relu(shortcut(x) + residual(x))."""
-        return nn.functional.relu(self.shortcut(x) + self.residual(x))
-
-
-class SmallResNet(nn.Module):
-    """Stem, three residual stages, global average pooling, linear.
-
-    Parameters
-    ----------
-    samples : int
-        1 or 3.
-    n_classes : int
-    input_size : int
-        Decides the stride of the stem, so that the last map has 8 to 16 cells along each side: 4 from 128 pixels on,
-        2 from 64 on, else 1.
-    width : int
-        Maps of the first stage; the second has twice and the third four times as many.
-    """
-
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, samples: int, n_classes: int, input_size: int, width: int = WIDTH) -> None:
-        super().__init__()
-        widths = (width, 2 * width, 4 * width)
-        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if samples == 3 else ((0.449,), (0.226,))
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
-        stride = 2 if input_size >= 64 else 1
-        stem: list[nn.Module] = [
-            nn.Conv2d(
-                samples,
-                widths[0],
-                7 if input_size >= 128 else 3,
-                stride,
-                3 if input_size >= 128 else 1,
-                bias=False,
-            ),
-            nn.BatchNorm2d(widths[0]),
-            nn.ReLU(inplace=True),
-        ]
-        if input_size >= 128:
-            stem.append(nn.MaxPool2d(3, 2, 1))
-        self.stem = nn.Sequential(*stem)
-        self.stages = nn.Sequential(
-            ResidualBlock(widths[0], widths[0], 1),
-            ResidualBlock(widths[0], widths[1], 2),
-            ResidualBlock(widths[1], widths[2], 2),
-        )
-        self.head = nn.Linear(widths[2], n_classes)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """From (N, S, Y, X) in 0..1 to (N, classes) scores."""
-        scores: torch.Tensor = self.head(self.features(x).mean((2, 3)))
-        return scores
-
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the last stage's maps (N, width, y, x)."""
-        maps: torch.Tensor = self.stages(self.stem((x - self.mean) / self.std))
-        return maps
-
-
-def activations(network: nn.Module, samples: int, side: int) -> int:
-    """Return how many values all layers of a network put out for one image (samples, side, side)."""
-    ghost = copy.deepcopy(network).to("meta").eval()  # knows shapes and computes nothing
-    total = 0
-
-    def count(layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        nonlocal total
-        total += output.numel()
-
-    for part in ghost.modules():
-        if not list(part.children()):
-            part.register_forward_hook(count)
-    with torch.inference_mode():
-        ghost(torch.empty(1, samples, side, side, device="meta"))
-    return total
-
-
-def fused(network: N) -> N:
-    """Return a copy of a network, for prediction, whose batch normalisations are part of the convolutions before."""
-    network = copy.deepcopy(network).eval()
-    for part in network.modules():
-        if isinstance(part, nn.Sequential):
-            for k in range(len(part) - 1):
-                convolution, norm = part[k], part[k + 1]
-                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                    part[k], part[k + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
-    return place(network, next(network.parameters()).device)
+    return embedding_graph(network)
 
 
 class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -275,18 +163,19 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
 
         self.network_ = network
         self.temperature_ = 1.0
-        self.fit_: Fit = yield from fit_iter(
-            network,
-            lambda epoch: self._training_batches(X, train, epoch, device),
-            loss,
-            score,
-            epochs=self.epochs,
-            steps_per_epoch=max(1, -(-len(train) // self.batch_size)),
-            learning_rate=self.learning_rate,
-            min_epochs=self.epochs // 2,
-            patience=self.patience if len(held_out) else None,
-            weight_decay=_WEIGHT_DECAY,
-        )
+        with keeping_memory():
+            self.fit_: Fit = yield from fit_iter(
+                network,
+                lambda epoch: self._training_batches(X, train, epoch, device),
+                loss,
+                score,
+                epochs=self.epochs,
+                steps_per_epoch=max(1, -(-len(train) // self.batch_size)),
+                learning_rate=self.learning_rate,
+                min_epochs=self.epochs // 2,
+                patience=self.patience if len(held_out) else None,
+                weight_decay=_WEIGHT_DECAY,
+            )
         self.network_.to("cpu")
         return self
 
@@ -319,30 +208,35 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         n_batches = max(1, -(-len(train) // self.batch_size))
         strong = self.augmentation == "strong"
         for chosen in np.array_split(self.epoch_order(train, rng), n_batches):  # even: none is left with one sample
-            x = resize([X[i] for i in chosen], self.input_size)
+            x = self._resized(X, chosen)
             # On Apple's GPUs torch cannot reflect at the border: there, images are varied before they are moved.
             place_first = device.type != "mps"
-            images = vary(self._tensor(x, device if place_first else torch.device("cpu")), rng, strong)
+            images = vary(x.to(device) if place_first else x, rng, strong)
             yield images.to(device, memory_format=torch.channels_last), chosen
 
     def batches(
         self, X: Sequence[FloatArray], indices: npt.NDArray[np.intp], device: torch.device
     ) -> Iterator[tuple[torch.Tensor, npt.NDArray[np.intp]]]:
         """Yield resized images (N, S, Y, X) on the device with their indices, as many as fit into memory."""
-        size = max(1, _PREDICT_PIXELS // self.input_size**2)
-        if device.type == "cpu":
-            size = max(1, min(_CACHED_PIXELS // self.input_size**2, _CACHED_CROPS))
-        wanted = (self.input_size, self.input_size)
+        size = self._batch_size(device)
         for start in range(0, len(indices), size):
             chosen = indices[start : start + size]
-            if isinstance(X, ScaledCrops) and all(X.shape(int(i))[:2] == wanted for i in chosen):
-                yield self._tensor(X.stack(chosen), device), chosen
-            else:
-                yield self._tensor(resize([X[int(i)] for i in chosen], self.input_size), device), chosen
+            yield self._resized(X, chosen).to(device), chosen
 
-    @staticmethod
-    def _tensor(x: FloatArray, device: torch.device) -> torch.Tensor:
-        return torch.from_numpy(x).permute(0, 3, 1, 2).to(device)
+    def _batch_size(self, device: torch.device) -> int:
+        """Return how many images the network sees at a time."""
+        if device.type == "cpu":
+            return max(1, min(_CACHED_PIXELS // self.input_size**2, _CACHED_CROPS))
+        return max(1, _PREDICT_PIXELS // self.input_size**2)
+
+    def _resized(self, X: Sequence[FloatArray], chosen: npt.NDArray[np.intp]) -> torch.Tensor:
+        """Return some images in the size that the network sees, (N, S, Y, X)."""
+        wanted = (self.input_size, self.input_size)
+        if isinstance(X, ScaledCrops) and all(X.shape(int(i))[:2] == wanted for i in chosen):
+            x = X.stack(chosen)
+        else:
+            x = resize([X[int(i)] for i in chosen], self.input_size)
+        return torch.from_numpy(x).permute(0, 3, 1, 2)
 
     def predict_proba(self, X: Sequence[FloatArray]) -> npt.NDArray[np.float64]:
         """Return (N, classes)."""
@@ -358,34 +252,42 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
 
     def scores_iter(self, X: Sequence[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
         """Return the scores before the softmax (N, classes), with progress."""
-        return (yield from self._run_iter(X, lambda network, x: network(x)))
+        embedded = yield from self.embed_iter(X)
+        weight, bias = (values.detach().cpu().double().numpy() for values in self.network_.head.parameters())
+        scores: npt.NDArray[np.float64] = embedded @ weight.T + bias
+        return scores
 
     def embed_iter(self, X: Sequence[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
         """Return what the last linear layer sees, (N, width), with progress."""
-        return (yield from self._run_iter(X, lambda network, x: network.features(x).mean((2, 3))))
-
-    def _run_iter(
-        self, X: Sequence[FloatArray], compute: Callable[[SmallResNet, torch.Tensor], torch.Tensor]
-    ) -> Steps[npt.NDArray[np.float64]]:
         device = best_device()
         network = self.network_.to(device).eval()
+        count = self.views or (VIEWS if self.input_size <= _LARGEST_VIEWED else 1)
+        quick: Compiled | None = None
+        embed: Callable[[torch.Tensor], torch.Tensor] = network.embed
         if len(X) >= _WORTH_FUSING:
+            samples = X[0].shape[-1]
             if device.type == "cpu":
-                crops = max(1, min(_CACHED_PIXELS // self.input_size**2, _CACHED_CROPS))
-                needed = 4 * crops * activations(network, X[0].shape[-1], self.input_size)
+                crops = self._batch_size(device)
+                needed = 4 * crops * activations(network, samples, self.input_size)
                 what = f"Classifying {crops} crops of {self.input_size} pixels at a time"
                 check_memory(needed, what, "close other programs, or train with a smaller input_size")
-            network = fused(network)
-        count = self.views or (VIEWS if self.input_size <= _LARGEST_VIEWED else 1)
-        parts: list[npt.NDArray[np.float64]] = []
+                if len(X) * count * self.input_size**2 >= _WORTH_COMPILING:
+                    quick = compiled(network, (torch.empty(1, samples, 1, 1),), convert=_graph)
+            embed = quick or fused(network).embed
+        # Made before: small arrays that stay between large ones that go would keep memory from being used again.
+        found = np.empty((len(X), network.head.in_features))
         done = 0
-        for x, chosen in self.batches(X, np.arange(len(X)), device):
-            with torch.inference_mode():
-                seen = torch.stack([compute(network, view) for view in views(x, count)])
-                parts.append(seen.double().mean(0).cpu().numpy())
-            done += len(chosen)
-            yield Progress(done / len(X), f"{done} of {len(X)} crops")
-        return np.concatenate(parts)
+        try:
+            for x, chosen in self.batches(X, np.arange(len(X)), device):
+                with torch.inference_mode():
+                    seen = torch.stack([embed(view) for view in views(x, count)])
+                    found[chosen] = seen.double().mean(0).cpu().numpy()
+                done += len(chosen)
+                yield Progress(done / len(X), f"{done} of {len(X)} crops")
+        finally:
+            if quick is not None:
+                quick.close()
+        return found
 
     def predict(self, X: Sequence[FloatArray]) -> npt.NDArray[Any]:
         """Return the most probable class of each sample."""

@@ -20,7 +20,8 @@ from ..denoise.neural import open_network
 from ..images import FloatArray
 from ..progress import Steps
 from .calibrated_cnn import CalibratedCNN
-from .cnn import WIDTH, CNNClassifier, SmallResNet
+from .cnn import CNNClassifier
+from .residual import WIDTH, SmallResNet
 
 _PREFIX = "denoiser."
 

@@ -13,13 +13,14 @@ from ..progress import Progress, Steps, within
 from .attribution import Method, heats_iter
 from .contours import critical_mask
 from .drift import overlap
-from .variants import blurred, proba_of_variants_iter
+from .variants import blocks, blurred, proba_of_variants_iter
 
 if TYPE_CHECKING:
     from ..classify.bundle import Classifier
 
 NOISE = 10 / 255
 """Sigma of the noise that stability is measured with, of an intensity range of 1."""
+_STATISTICS = ["probability_kept", "probability_removed", "stability"]
 
 
 def area_table(heats: list[FloatArray], masks: list[npt.NDArray[np.bool_]]) -> Any:
@@ -89,33 +90,44 @@ def area_statistics_iter(
     """
     import pandas as pd
 
+    found = np.empty((len(scaled), len(_STATISTICS)))
+    for part in blocks(scaled):
+        samples = scaled[part], targets[part], masks[part]
+        seeds = [[(seed, draw, i) for i in range(len(scaled))[part]] for draw in range(draws)]
+        work = _statistics_iter(classifier, *samples, method, area, seeds)
+        found[part] = yield from within(work, part.start / len(scaled), part.stop / len(scaled))
+    found[[not mask.any() for mask in masks]] = np.nan
+    return pd.DataFrame(found, columns=_STATISTICS)
+
+
+def _statistics_iter(
+    classifier: Classifier,
+    scaled: Sequence[FloatArray],
+    targets: npt.NDArray[np.intp],
+    masks: list[npt.NDArray[np.bool_]],
+    method: Method,
+    area: dict[str, Any],
+    seeds: Sequence[Sequence[tuple[int, int, int]]],
+) -> Steps[npt.NDArray[np.float64]]:
+    """Return the figures of `area_statistics_iter`, (N, 3); ``seeds`` are those of the noise, for each draw."""
     covers = [blurred(image) for image in scaled]
 
     def variant(k: int) -> FloatArray:
         i, removed = divmod(k, 2)
         return np.where(masks[i][..., None] ^ bool(removed), scaled[i], covers[i])
 
-    largest = max(image.size for image in scaled)
+    largest = max(image.size for image in covers)
     work = proba_of_variants_iter(classifier, 2 * len(scaled), variant, largest, "critical areas")
     proba = yield from within(work, 0.0, 0.2)
     probabilities = proba.reshape(len(scaled), 2, -1)[np.arange(len(scaled)), :, targets]
-    found = np.zeros((draws, len(scaled)))
-    for draw in range(draws):
-        start, stop = 0.2 + 0.8 * draw / draws, 0.2 + 0.8 * (draw + 1) / draws
+    found = np.zeros((len(seeds), len(scaled)))
+    for draw, numbers in enumerate(seeds):
+        start, stop = 0.2 + 0.8 * draw / len(seeds), 0.2 + 0.8 * (draw + 1) / len(seeds)
         yield Progress(start, "stability")
         noisy = [
-            image + NOISE * np.random.default_rng((seed, draw, i)).standard_normal(image.shape, np.float32)
-            for i, image in enumerate(scaled)
+            image + NOISE * np.random.default_rng(number).standard_normal(image.shape, np.float32)
+            for number, image in zip(numbers, scaled, strict=True)
         ]
         heats = yield from within(heats_iter(classifier, noisy, method, targets), start, stop, "stability")
         found[draw] = [overlap(mask, critical_mask(heat, **area)) for mask, heat in zip(masks, heats, strict=True)]
-    empty = np.array([not mask.any() for mask in masks])
-    table = pd.DataFrame(
-        {
-            "probability_kept": probabilities[:, 0],
-            "probability_removed": probabilities[:, 1],
-            "stability": found.mean(axis=0),
-        }
-    )
-    table[empty] = np.nan
-    return table
+    return np.column_stack([probabilities, found.mean(axis=0)])

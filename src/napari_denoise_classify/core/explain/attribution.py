@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..classify.scaled import shapes_of
 from ..images import FloatArray, IntensityRange
 from ..progress import Steps, run, within
 from ..steps import StepSpec, get_step
+from .variants import blocks
 
 if TYPE_CHECKING:
     from ..classify.bundle import Classifier
@@ -109,6 +111,10 @@ def explain_scaled_iter(
 
     Parameters
     ----------
+    classifier : Classifier
+    scaled : sequence of (Y, X, S) float32
+    method, target
+        As for `explain`.
     proba : (N, classes) array, optional
         Saves classifying again, where the target is the predicted class.
     """
@@ -130,16 +136,21 @@ def heats_iter(
 def influence_iter(
     classifier: Classifier, scaled: Sequence[FloatArray], method: Method, targets: npt.NDArray[np.intp]
 ) -> Steps[list[FloatArray]]:
-    """Compute maps that can be compared between images: not negative, in the method's own unit, (Y, X) float32."""
+    """Compute maps that can be compared between images: not negative, in the method's own unit, (Y, X) float32.
+
+    Only some of the images are in memory as floats at a time.
+    """
     from ..opencv import cv2
 
     spec, parameters = read_method(method)
-    maps = yield from spec.function(classifier, scaled, targets, **parameters)
     full = []
-    for heat, image in zip(maps, scaled, strict=True):
-        height, width = image.shape[:2]
-        large = cv2.resize(np.ascontiguousarray(heat), (width, height), interpolation=cv2.INTER_LINEAR)
-        full.append(np.maximum(large, 0))
+    for part in blocks(scaled):
+        images, share = scaled[part], (part.start / len(scaled), part.stop / len(scaled))
+        note = "" if len(images) == len(scaled) else f"crops {part.start + 1} to {part.stop} of {len(scaled)}"
+        maps = yield from within(spec.function(classifier, images, targets[part], **parameters), *share, note)
+        for heat, (height, width, _) in zip(maps, shapes_of(images), strict=True):
+            large = cv2.resize(np.ascontiguousarray(heat), (width, height), interpolation=cv2.INTER_LINEAR)
+            full.append(np.maximum(large, 0))
     return full
 
 

@@ -92,7 +92,9 @@ def explain_map_iter(
     size = size or classifier.crop_size
     stride = stride or max(1, size // 2)
     if size > min(height, width):
-        raise ValueError(f"size={size} is not allowed: the image has {height} × {width} pixels.")
+        raise ValueError(
+            f"size={size} is not allowed: the image has {height} × {width} pixels; give at most {min(height, width)}."
+        )
     if not 1 <= stride <= size:
         raise ValueError(f"stride={stride} is not allowed: give 1 to {size}, so that no pixel is left out.")
     scale = classifier.intensity_range

@@ -161,7 +161,7 @@ def check_scaled_iter(
     seen = [i for i, heat in enumerate(heats) if heat.any()]
     missing = len(heats) - len(seen)
     if not seen:
-        raise ValueError("No map shows any evidence: nothing in these images speaks for the class.")
+        raise ValueError("No map shows any evidence: nothing in these images speaks for the class; choose another one.")
     curves: dict[str, npt.NDArray[np.float64]] = {}
     for k, (name, maps) in enumerate({title: heats, **dummies([heat.shape for heat in heats], seed)}.items()):
         work = curves_iter(classifier, scaled, maps, targets, seed)

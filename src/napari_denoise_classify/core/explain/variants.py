@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from ..classify.scaled import shapes_of
 from ..images import FloatArray
 from ..progress import Steps, within
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 BLUR = 1 / 8
 """Sigma of the blur that hides a part, as a fraction of the shorter side: no nucleus keeps its inside."""
 _CHUNK_FLOATS = 2**22
+_BLOCK_FLOATS = 2**24
 
 
 def blurred(image: FloatArray) -> FloatArray:
@@ -48,6 +50,14 @@ def starts(length: int, size: int, stride: int) -> list[int]:
     """Return where patches begin along a side so that they cover all of it."""
     size = min(size, length)
     return sorted({*range(0, length - size + 1, stride), length - size})
+
+
+def blocks(scaled: Sequence[FloatArray]) -> Iterator[slice]:
+    """Cut images into parts that may be in memory together, as floats and with what is computed of them."""
+    largest = max((int(np.prod(shape)) for shape in shapes_of(scaled)), default=1)
+    size = max(1, _BLOCK_FLOATS // largest)
+    for start in range(0, len(scaled), size):
+        yield slice(start, min(start + size, len(scaled)))
 
 
 def proba_of_variants_iter(
