@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from crops import thinned
 
 import napari_denoise_classify as ndc
 
@@ -27,9 +28,7 @@ def main() -> None:
     parser.add_argument("--features", nargs="*", default=["pixels", "texture"])
     parser.add_argument("--embedding", nargs="*", default=["random_forest"], help="methods for the embedding")
     options = parser.parse_args()
-    data, rng = ndc.load_crops(options.crops, options.group), np.random.default_rng(0)
-    members = [rng.permutation(np.flatnonzero(data.labels == name))[: options.per_class] for name in data.classes]
-    data = data.subset(np.sort(np.concatenate(members)))
+    data = thinned(ndc.load_crops(options.crops, options.group), options.per_class, np.random.default_rng(0))
     print(f"{len(data)} crops, {options.splits} splits by {options.group}, seeds 0 and up\n")
     print("| features | classifier | macro-F1 | ECE | ECE, isotonic | seconds |")
     print("|---|---|---|---|---|---|")

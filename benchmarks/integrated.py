@@ -14,17 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from crops import thinned
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify import Crops, Recipe
 from napari_denoise_classify.core.noise import GaussianNoise
-
-
-def thinned(data: Crops, per_class: int, rng: np.random.Generator) -> Crops:
-    chosen = np.sort(
-        np.concatenate([rng.permutation(np.flatnonzero(data.labels == name))[:per_class] for name in data.classes])
-    )
-    return data.subset(chosen)
 
 
 def noisy(data: Crops, sigma: float, rng: np.random.Generator) -> Crops:

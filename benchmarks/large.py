@@ -1,9 +1,10 @@
-"""Memory and time over the size of the image: OME-Zarr in, OME-Zarr out, each run in a process of its own.
+"""Memory and time over the size of the image: OME-Zarr in, OME-Zarr or class map out, each run in its own process.
 
-    python benchmarks/large.py --figure docs/images/scaling.png
+    python benchmarks/large.py --methods gaussian dncnn classify --workers workers.json --figure docs/images/scaling.png
 
-makes noisy uint16 images of 0.25 to 256 megapixels in a temporary folder, denoises them by the command line, and prints
-the largest memory of each process (as the operating system counts it), seconds by the clock and of the processor, and
+makes noisy uint16 images of 0.25 to 256 megapixels in a temporary folder, denoises them by the command line, or
+classifies them in tiles of 64 × 64 pixels by a random forest (``--methods classify``), and prints the largest memory of
+each process (as the operating system counts it), seconds by the clock and of the processor, and
 the latter per megapixel; they do not change with what else the machine is doing. Runs that are in the file of
 ``--results`` already are not run again.
 """
@@ -18,13 +19,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 SIDES = (512, 1024, 2048, 4096, 8192, 16384)
 _MAKE = """
 import sys
 from pathlib import Path
 import numpy as np
-from napari_denoise_classify.core.ome_zarr import Axis, new_ome_zarr
+from napari_denoise_classify.core.ome_zarr.axes import Axis
+from napari_denoise_classify.core.ome_zarr.writing import new_ome_zarr
 from napari_denoise_classify.core.progress import run
 
 side, path, block = int(sys.argv[1]), Path(sys.argv[2]), 512
@@ -37,6 +40,17 @@ with new_ome_zarr(path, (side, side), np.uint16, axes) as canvas:
             noisy = 2000 + 1000 * wave + rng.normal(0, 150, wave.shape)
             canvas[(slice(y, y + block), slice(x, x + block))] = noisy.astype(np.uint16)
     run(canvas.pyramid_iter())
+"""
+_TRAIN = """
+import sys
+import numpy as np
+import napari_denoise_classify as ndc
+
+rng = np.random.default_rng(0)
+level = np.repeat([1500.0, 2500.0], 30)[:, None, None]
+images = list((level + rng.normal(0, 150, (60, 64, 64))).astype(np.uint16))
+crops = ndc.Crops(images, np.repeat(["dark", "bright"], 30), None, [f"crop {i}" for i in range(60)])
+ndc.train_classifier(crops, "random_forest", trees=20).save(sys.argv[1])
 """
 _RUN = "from napari_denoise_classify.cli import main; main()"
 
@@ -57,15 +71,19 @@ def measure(code: str, *arguments: object) -> dict[str, float]:
     }
 
 
-def figure(rows: list[dict[str, float | str]], path: Path) -> None:
-    """Draw time and memory over the size."""
+def figure(rows: list[dict[str, float | str]], path: Path, workers: Path | None = None) -> None:
+    """Draw time and memory over the size, and over the number of workers where they were measured."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for method, marker in (("gaussian", "o"), ("dncnn", "s")):
+    fig, axs = plt.subplots(1, 2 if workers is None else 3, figsize=(9 if workers is None else 13, 3.6))
+    fig.set_layout_engine("constrained")
+    left, right = axs[:2]
+    if workers is not None:
+        _bars(axs[2], json.loads(workers.read_text()))
+    for method, marker in (("gaussian", "o"), ("dncnn", "s"), ("classify", "^")):
         some = sorted((r for r in rows if r["method"] == method), key=lambda r: r["megapixels"])
         size = [r["megapixels"] for r in some]
         left.plot(size, [r["processor"] for r in some], marker=marker, label=method)
@@ -78,11 +96,20 @@ def figure(rows: list[dict[str, float | str]], path: Path) -> None:
         ax.set_xticks(everything, [f"{mp:g}" for mp in everything])
         ax.minorticks_off()
         ax.grid(alpha=0.3)
-    right.set_ylim(0.05, 4)
+    right.set_ylim(0.05, 8)
     right.set_yticks([0.1, 0.25, 0.5, 1, 2], ["0.1", "0.25", "0.5", "1", "2"])
     left.legend()
-    right.legend()
+    right.legend(ncols=2, loc="upper center", fontsize=9)
     fig.savefig(path, dpi=150)
+
+
+def _bars(ax: Any, found: dict[str, Any]) -> None:
+    rows = [row for row in found["rows"] if row["gigabytes"] is not None]
+    names = [row["way"].removeprefix("--scheduler, ").replace("here, ", "") for row in rows]
+    bars = ax.bar(names, [row["seconds"] for row in rows], color="#56B4E9", width=0.6)
+    ax.bar_label(bars, [f"{row['seconds']:.0f} s, {row['gigabytes']:.1f} GB" for row in rows], fontsize=9)
+    ax.set(ylabel="seconds", title=f"{found['files']} images of {found['side']}², {found['method']}")
+    ax.margins(y=0.15)
 
 
 def main() -> None:
@@ -92,6 +119,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="for the images; default: a temporary one")
     parser.add_argument("--results", type=Path, help="JSON to add to")
     parser.add_argument("--figure", type=Path)
+    parser.add_argument("--workers", type=Path, help="JSON of workers.py, for the figure")
     options = parser.parse_args()
     rows = json.loads(options.results.read_text()) if options.results and options.results.exists() else []
     with tempfile.TemporaryDirectory() as temporary:
@@ -103,7 +131,13 @@ def main() -> None:
                 image = folder / f"{side}.ome.zarr"
                 if not image.exists():
                     measure(_MAKE, side, image)
-                found = measure(_RUN, "denoise", image, "--method", method, "--output", folder / "out", "--overwrite")
+                what: list[object] = ["denoise", image, "--method", method]
+                if method == "classify":
+                    model = folder / "model.ndc"
+                    if not model.exists():
+                        measure(_TRAIN, model)
+                    what = ["classify", image, "--model", model, "--tiles", 64]
+                found = measure(_RUN, *what, "--output", folder / "out", "--overwrite")
                 rows.append({"side": side, "method": method, "megapixels": side * side / 2**20, **found})
                 if options.results:
                     options.results.write_text(json.dumps(rows, indent=1) + "\n")
@@ -115,7 +149,7 @@ def main() -> None:
         )
         print(f"| {r['side']}² | {r['method']} | {numbers} |")
     if options.figure:
-        figure(rows, options.figure)
+        figure(rows, options.figure, options.workers)
 
 
 if __name__ == "__main__":

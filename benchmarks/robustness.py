@@ -1,10 +1,10 @@
-"""A hundred runs in a row, and ten cancelled ones: what memory, threads, files and layers are left.
+"""A hundred runs in a row, and ten cancelled ones: what memory, threads, open files, files and layers are left.
 
     python benchmarks/robustness.py
     xvfb-run python benchmarks/robustness.py --panel
 
 Memory is what the operating system counts as resident; ``slope`` is that of a line through it over the runs after the
-first fifth, in kB for each run.
+first fifth, in kB for each run. ``threads`` and ``open`` (files) are those that came after the first fifth and stayed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -24,7 +25,7 @@ import numpy as np
 import napari_denoise_classify as ndc
 from napari_denoise_classify.cli.images import ProcessFile
 
-ROW = "| {:34} | {:>4} | {:>9} | {:>8} | {:>12} | {:>7} | {} |"
+ROW = "| {:34} | {:>4} | {:>9} | {:>8} | {:>12} | {:>7} | {:>4} | {} |"
 
 
 def resident() -> float:
@@ -33,20 +34,27 @@ def resident() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def open_files() -> int:
+    """Files and connections that this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def repeat(name: str, one: Callable[[], object], runs: int, left: Callable[[], str]) -> None:
     """Repeat a piece of work and print a row of the table."""
-    memory, threads = [], 0
+    memory, threads, opened = [], 0, 0
     start = time.perf_counter()
     for number in range(runs):
         one()
         memory.append(resident())
         if number == runs // 5:
-            threads = threading.active_count()
+            threads, opened = threading.active_count(), open_files()
     after = memory[runs // 5 :]
     slope = np.polyfit(np.arange(len(after)), after, 1)[0] * 1024
     new = threading.active_count() - threads
-    cells = (f"{after[0]:.0f} MB", f"{after[-1]:.0f} MB", f"{slope:+.1f} kB/run", f"{new:+d}", left())
-    print(ROW.format(name, runs, *cells), f" {time.perf_counter() - start:.0f} s", flush=True)
+    cells = (f"{after[0]:.0f} MB", f"{after[-1]:.0f} MB", f"{slope:+.1f} kB/run", f"{new:+d}")
+    cells += (f"{open_files() - opened:+d}", left())
+    print(ROW.format(name, runs, *cells), flush=True)
+    print(f"  {name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
 
 
 def cancelled(work: Any, at: float) -> None:
@@ -60,7 +68,7 @@ def cancelled(work: Any, at: float) -> None:
 def in_core(runs: int, cancels: int) -> None:
     rng = np.random.default_rng(0)
     large, small = (rng.normal(100, 20, (side, side)).astype(np.float32) for side in (1024, 128))
-    stack = rng.normal(100, 20, (16, 256, 256)).astype(np.float32)
+    stack = rng.normal(100, 20, (16, 128, 128)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder)
         np.save(files / "stack.npy", stack)
@@ -70,14 +78,14 @@ def in_core(runs: int, cancels: int) -> None:
 
         for method, image in (("gaussian", large), ("dncnn", small)):
             repeat(f"{method} {image.shape[0]}², core", lambda m=method, i=image: ndc.denoise(i, m), runs, left)
-        for method in ("tv", "dncnn"):
+        for method, suffix in (("tv", ".tif"), ("dncnn", ".tif"), ("dncnn", ".zarr")):
             recipe = ndc.Recipe([method])
 
-            def one(recipe: ndc.Recipe = recipe) -> None:
-                job = ProcessFile(files / "stack.npy", files / "out.tif", recipe, "ZYX", False)
+            def one(recipe: ndc.Recipe = recipe, target: Path = files / f"out{suffix}") -> None:
+                job = ProcessFile(files / "stack.npy", target, recipe, "ZYX", False)
                 cancelled(job.run_iter(), 0.3)
 
-            repeat(f"{method} 16 × 256², cancelled, to a file", one, cancels, left)
+            repeat(f"{method} 16 × 128² to {suffix}, cancelled", one, cancels, left)
 
 
 def in_panel(runs: int, cancels: int) -> None:
@@ -125,7 +133,7 @@ def main() -> None:
     parser.add_argument("--cancels", type=int, default=10)
     parser.add_argument("--panel", action="store_true", help="Through napari's panel as well.")
     options = parser.parse_args()
-    print(ROW.format("work", "runs", "memory", "at end", "slope", "threads", "left") + " took")
+    print(ROW.format("work", "runs", "memory", "at end", "slope", "threads", "open", "left"))
     print("|---|---|---|---|---|---|---|---|")
     in_core(options.runs, options.cancels)
     if options.panel:

@@ -216,7 +216,7 @@ def start_times() -> dict[str, float]:
     dock = (
         "import sys, time\nfrom qtpy.QtWidgets import QApplication\napp = QApplication([])\nimport napari\n"
         "viewer = napari.components.ViewerModel()\na = time.perf_counter()\n"
-        "from napari_denoise_classify.widgets.process import DenoiseDock\nDenoiseDock(viewer)\n"
+        "from napari_denoise_classify.widgets.denoise import DenoiseDock\nDenoiseDock(viewer)\n"
         "print(time.perf_counter() - a, 'torch' in sys.modules)\n"
     )
     for name, script in (("import", code), ("dock", dock)):

@@ -1,14 +1,16 @@
-"""A batch of files on one and two worker processes beside the plain command: seconds and ratio, median of three.
+"""A batch of files on one and two worker processes beside the plain command: seconds, ratio, memory; median of three.
 
-Each process has one thread, so that two workers have twice what the plain command has.
+Each process has one thread, so that two workers have twice what the plain command has. Memory is the largest of the
+command and of each of its workers, added up.
 
     python benchmarks/workers.py
-    python benchmarks/workers.py --method dncnn --side 512
+    python benchmarks/workers.py --method dncnn --side 1024 --files 8 --rounds 1 --results workers.json
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -42,6 +44,13 @@ class Cluster:
         with Client(scheduler_file=str(self.file)) as client:
             client.wait_for_workers(workers, timeout=120)
 
+    def memory(self) -> float:
+        """The largest memory of each worker so far, in bytes, added up."""
+        from distributed import Client
+
+        with Client(scheduler_file=str(self.file)) as client:
+            return float(sum(client.run(_largest).values()))
+
     def close(self) -> None:
         for process in self.processes:
             process.terminate()
@@ -49,15 +58,22 @@ class Cluster:
             process.wait()
 
 
-def seconds(images: Path, output: Path, method: str, options: list[str]) -> float:
+def _largest() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def measure(images: Path, output: Path, method: str, options: list[str]) -> tuple[float, float]:
+    """Run the command; returns the seconds that it took, and its own largest memory in bytes."""
     start = time.perf_counter()
-    subprocess.run(
-        [*PROGRAM, "denoise", str(images), "-m", method, "-o", str(output), "--overwrite", *options],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env=ONE_THREAD,
-    )
-    return time.perf_counter() - start
+    command = [*PROGRAM, "denoise", str(images), "-m", method, "-o", str(output), "--overwrite", *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=ONE_THREAD)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit("The run failed.")
+    return time.perf_counter() - start, usage.ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
 
 
 def main() -> None:
@@ -66,6 +82,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=384)
     parser.add_argument("--method", default="bm3d")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--results", type=Path, help="JSON to write, for the figure of large.py")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -74,25 +91,33 @@ def main() -> None:
         for i in range(options.files):
             image = rng.normal(100, 20, (options.side, options.side)).clip(0, 255).astype(np.uint8)
             tifffile.imwrite(folder / "images" / f"{i}.tif", image)
-        found: dict[str, list[float]] = {}
+        found: dict[str, list[tuple[float, float]]] = {}
         clusters = {f"--scheduler, {n} worker{'s' * (n > 1)}": Cluster(folder, n) for n in (1, 2)}
         try:
             ways = {name: ["--scheduler", str(cluster.file)] for name, cluster in clusters.items()}
             for way in ways.values():  # workers import what they need
-                seconds(folder / "images" / "[0-3].tif", folder / "out", options.method, way)
+                measure(folder / "images" / "[0-3].tif", folder / "out", options.method, way)
             for _ in range(options.rounds):
                 for way, more in {"here, one process": [], **ways, "--workers 2": ["--workers", "2"]}.items():
-                    found.setdefault(way, []).append(seconds(folder / "images", folder / "out", options.method, more))
+                    found.setdefault(way, []).append(measure(folder / "images", folder / "out", options.method, more))
+            workers = {name: cluster.memory() for name, cluster in clusters.items()}
         finally:
             for cluster in clusters.values():
                 cluster.close()
-    here = statistics.median(found["here, one process"])
+    here = statistics.median(took for took, _ in found["here, one process"])
     print(f"{options.files} images of {options.side} × {options.side}, {options.method}, one thread for each process")
     print(f"{os.cpu_count()} cores; load average {os.getloadavg()[0]:.1f}; median of {options.rounds}\n")
-    print("| way | seconds | times as fast |\n|---|---|---|")
-    for way, times in found.items():
-        took = statistics.median(times)
-        print(f"| {way} | {took:.1f} | {here / took:.2f} |")
+    print("| way | seconds | times as fast | memory, GB |\n|---|---|---|---|")
+    rows = []
+    for way, runs in found.items():
+        took = statistics.median(time for time, _ in runs)
+        # The processes that --workers starts are not counted.
+        memory = None if way == "--workers 2" else (max(m for _, m in runs) + workers.get(way, 0.0)) / 1e9
+        rows.append({"way": way, "seconds": round(took, 1), "gigabytes": memory and round(memory, 2)})
+        print(f"| {way} | {took:.1f} | {here / took:.2f} | {'' if memory is None else f'{memory:.2f}'} |")
+    if options.results:
+        about = {"files": options.files, "side": options.side, "method": options.method, "rows": rows}
+        options.results.write_text(json.dumps(about, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from napari_denoise_classify import Recipe, steps
 from napari_denoise_classify.core import steps as steps_module
-from napari_denoise_classify.core.blocks import lazily, plan_blocks, with_halo, write_iter
+from napari_denoise_classify.core.blocks.lazy import lazily
+from napari_denoise_classify.core.blocks.plan import plan_blocks, with_halo
+from napari_denoise_classify.core.blocks.writing import write_iter
 from napari_denoise_classify.core.device import MEMORY_VARIABLE
 from napari_denoise_classify.core.images import PlaneImage
 from napari_denoise_classify.core.progress import Progress, run
@@ -182,6 +184,11 @@ def test_blocks_that_are_not_exact_fade_into_each_other(monkeypatch: pytest.Monk
         assert np.abs(np.diff(result, axis=axis)).max() < 0.03  # each block has a mean of its own, 0.4 or more apart
         assert np.abs(np.diff(hard, axis=axis)).max() < 0.03
     assert np.ptp(result) < 0.8 * np.ptp(image)
+    source = PlaneImage.wrap(dask.array.from_array(image, chunks=70), axes)
+    looked_at = lazily(recipe, source, source.ranges("image"), 150, 1)
+    np.testing.assert_allclose(np.asarray(looked_at), result, atol=1e-6)
+    corner = tuple(slice(10) if a in "YX" else slice(None) for a in axes)
+    np.testing.assert_allclose(np.asarray(looked_at[corner]), result[corner], atol=1e-6)
 
 
 @pytest.mark.parametrize(

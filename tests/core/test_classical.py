@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,8 @@ from hypothesis.extra import numpy as npst
 from scipy import ndimage as ndi
 
 import napari_denoise_classify as ndc
+from napari_denoise_classify.core import estimation
+from napari_denoise_classify.core.denoise import self_supervision
 from napari_denoise_classify.core.denoise.classical import from_opponent, gaussian, median, opponent
 from napari_denoise_classify.core.noise import add_gaussian, psnr
 from napari_denoise_classify.core.progress import run
@@ -224,6 +228,29 @@ def test_work_can_be_watched_and_left(step: str) -> None:
     assert fractions == sorted(fractions)
     assert 0 <= fractions[0] <= fractions[-1] <= 1
     work.close()
+
+
+@pytest.mark.parametrize("step", ["bilateral", "tv", "wavelet", "nlm", "bm3d", "self_supervised"])
+def test_measuring_the_noise_can_be_left_after_each_plane(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+    for name in ("estimate_sigma", "estimate_poisson_gaussian"):
+        measure = getattr(estimation, name)
+
+        def counted(*given: object, measure: Any = measure) -> object:
+            measured.append(1)
+            return measure(*given)
+
+        for module in (estimation, self_supervision):
+            monkeypatch.setattr(module, name, counted, raising=False)
+    planes = np.random.default_rng(0).random((6, 40, 40, 1), np.float32)
+    spec = get_step(step)
+    work = spec.run_iter(planes, np.array([[0.0, 1.0]] * 6), spec.validate({}))
+    seen = [(next(work), len(measured)) for _ in range(6)]
+    work.close()
+    counts = [count for _, count in seen]
+    assert counts == [counts[1] * k for k in range(6)]
+    assert counts[1] > 0
+    assert "measuring the noise of plane 6 of 6" in seen[-1][0].message
 
 
 @noise_aware

@@ -16,8 +16,9 @@ from scipy import ndimage as ndi
 import napari_denoise_classify as ndc
 from napari_denoise_classify.core.denoise import losses
 from napari_denoise_classify.core.denoise.pairs import Example, load_examples
+from napari_denoise_classify.core.denoise.settings import DenoiserTraining
 from napari_denoise_classify.core.denoise.task import Task
-from napari_denoise_classify.core.denoise.training import DenoiserTraining, Epoch, train_denoiser_iter
+from napari_denoise_classify.core.denoise.training import Epoch, train_denoiser_iter
 from napari_denoise_classify.core.denoise.weights import read_about, sha256_of
 from napari_denoise_classify.core.noise import psnr
 from napari_denoise_classify.core.progress import Progress, run

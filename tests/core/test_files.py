@@ -12,7 +12,8 @@ import tifffile
 
 from napari_denoise_classify.core import files
 from napari_denoise_classify.core.device import MEMORY_VARIABLE
-from napari_denoise_classify.core.files import ImageFile, find_images, read_image, write_like, write_whole
+from napari_denoise_classify.core.files import ImageFile, find_images, read_image, write_like
+from napari_denoise_classify.core.whole import write_whole
 
 SHAPES = {"T": 2, "C": 3, "Z": 4, "Y": 11, "X": 13, "S": 3, "?": 5}
 

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_denoise_classify.core.estimation import estimate_noise, estimate_poisson_gaussian, isolated_extremes
+from napari_denoise_classify.core.estimation import (
+    estimate_noise,
+    estimate_poisson_gaussian,
+    estimate_sigma,
+    isolated_extremes,
+)
 from napari_denoise_classify.core.noise import (
     NOISE_MODELS,
     GaussianNoise,
@@ -17,7 +22,6 @@ from napari_denoise_classify.core.noise import (
     PoissonNoise,
     SaltAndPepperNoise,
     add_gaussian,
-    estimate_sigma,
     noise_model,
     parse_noise,
 )

@@ -6,18 +6,10 @@ import imageio.v3 as iio
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify.cli import app
 
-
-def run(*arguments: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.output
+from .command_line import run
 
 
 @pytest.fixture

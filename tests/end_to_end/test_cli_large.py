@@ -11,24 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from typer.testing import CliRunner
 
 pytest.importorskip("zarr", minversion="3")
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify.cli import app
 from napari_denoise_classify.core.device import MEMORY_VARIABLE
 from napari_denoise_classify.core.files import read_image
-from napari_denoise_classify.core.ome_zarr import RECORD, Axis, new_ome_zarr, read_ome_zarr
+from napari_denoise_classify.core.ome_zarr.axes import Axis
+from napari_denoise_classify.core.ome_zarr.reading import RECORD, read_ome_zarr
+from napari_denoise_classify.core.ome_zarr.writing import new_ome_zarr
 from napari_denoise_classify.core.progress import run as finish
 
-
-def run(*arguments: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.output
+from .command_line import run
 
 
 @pytest.fixture

@@ -8,19 +8,11 @@ import pandas as pd
 import pytest
 import tifffile
 from skimage import data
-from typer.testing import CliRunner
 
-from napari_denoise_classify.cli import app
 from napari_denoise_classify.core.noise import add_gaussian
 from napari_denoise_classify.core.quality import compare, residual
 
-
-def run(*arguments: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.output
+from .command_line import run, said
 
 
 @pytest.fixture
@@ -96,6 +88,6 @@ def test_estimate_noise_prints_and_writes(files):
 )
 def test_errors_are_one_sentence(files, monkeypatch, arguments, words):
     monkeypatch.chdir(files)
-    output = " ".join(run(*arguments, code=1).split())
+    output = said(*arguments, code=1)
     assert words in output
     assert "Traceback" not in output

@@ -8,18 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from typer.testing import CliRunner
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify.cli import app
 
-
-def run(*arguments: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return " ".join(result.output.split())
+from .command_line import run, said
 
 
 @pytest.fixture
@@ -46,7 +38,7 @@ FOREST = ("-m", "random_forest", "--trees", 20)
 
 def test_points_of_two_images_are_two_groups(fields: Path) -> None:
     images = [part for n in "ab" for part in ("--image", fields / f"{n}.tif", "--points", fields / f"{n}.csv")]
-    output = run("train", *images, "--crop-size", 8, "--crop-unit", "um", *FOREST, "-o", fields / "m.ndc")
+    output = said("train", *images, "--crop-size", 8, "--crop-unit", "um", *FOREST, "-o", fields / "m.ndc")
     assert "50 images, bright 26, dark 24, 2 groups" in output
     assert "macro-F1 1.000" in output
     clf = ndc.load_classifier(fields / "m.ndc")
@@ -66,7 +58,7 @@ def test_points_of_two_images_are_two_groups(fields: Path) -> None:
 
 def test_objects_and_their_table(fields: Path) -> None:
     objects = ("--image", fields / "a.tif", "--labels", fields / "a_labels.tif", "--classes", fields / "a.csv")
-    output = run("train", *objects, "--crop-unit", "object", *FOREST, "-o", fields / "m.ndc")
+    output = said("train", *objects, "--crop-unit", "object", *FOREST, "-o", fields / "m.ndc")
     assert "No groups given" in output
     run("classify", fields / "b.tif", "--model", fields / "m.ndc", "--labels", fields / "b_labels.tif", "-o", fields)
     found = pd.read_csv(fields / "b_classes.csv")
@@ -77,7 +69,7 @@ def test_objects_and_their_table(fields: Path) -> None:
 def test_tiles_are_written_as_maps(fields: Path) -> None:
     points = ("--image", fields / "a.tif", "--points", fields / "a.csv", "--crop-size", 20)
     run("train", *points, *FOREST, "-o", fields / "m.ndc")
-    output = run("classify", fields / "b.tif", "--model", fields / "m.ndc", "--tiles", 20, "-o", fields / "maps")
+    output = said("classify", fields / "b.tif", "--model", fields / "m.ndc", "--tiles", 20, "-o", fields / "maps")
     assert "bright 52.0%, dark 48.0% of 25 tiles" in output
     written = sorted(p.name for p in (fields / "maps").iterdir())
     assert written == ["b_class_map.tif", "b_probabilities.tif", "b_record.json", "b_tiles.csv"]
@@ -87,7 +79,7 @@ def test_tiles_are_written_as_maps(fields: Path) -> None:
         assert tif.imagej_metadata is not None
         assert tif.pages[0].tags["XResolution"].value == (1, 10)  # 0.1 tiles of 10 µm in one
     again = ("classify", fields / "b.tif", "--model", fields / "m.ndc", "--tiles", 20, "-o", fields / "maps")
-    assert "exists already" in run(*again, code=1)
+    assert "exists already" in said(*again, code=1)
     run(*again, "--stride", 10, "--overwrite")
     assert tifffile.imread(fields / "maps" / "b_class_map.tif").shape == (10, 10)
 
@@ -107,4 +99,4 @@ def test_tiles_are_written_as_maps(fields: Path) -> None:
     ],
 )
 def test_what_does_not_go_together_is_a_sentence(fields: Path, arguments: tuple[str, ...], words: str) -> None:
-    assert words in run(*(a.format(fields) for a in arguments), code=1)
+    assert words in said(*(a.format(fields) for a in arguments), code=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
 from functools import partial
@@ -13,23 +12,16 @@ import imageio.v3 as iio
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify.cli import app
 from napari_denoise_classify.cli.study import named_classifiers, named_recipes, read_sweep
 from napari_denoise_classify.core.study.result import load_study
 
+from .command_line import finish, said, start
+
 QUICK = ("--classifier", "knn", "--classifier", "forest=random_forest:trees=10", "--group", "group")
 FOLDS = ("--design", "cross-validation:folds=3", "--recipe", "raw=raw", "--recipe", "blur=gaussian:kernel_size=5")
-
-
-def run(*arguments: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, ["study", *map(str, arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return " ".join(result.output.split())
+study = partial(said, "study")
 
 
 @pytest.fixture
@@ -50,7 +42,7 @@ def table(tmp_path: Path) -> Path:
 
 def test_from_table_to_report_and_again(table: Path, tmp_path: Path) -> None:
     folder = tmp_path / "study"
-    output = run(table, *QUICK, *FOLDS, "-o", folder)
+    output = study(table, *QUICK, *FOLDS, "-o", folder)
     assert "12 cells to run" in output
     assert "blur · forest: macro-F1" in output
     assert str(folder / "report.html") in output
@@ -64,18 +56,18 @@ def test_from_table_to_report_and_again(table: Path, tmp_path: Path) -> None:
     assert list((folder / "figures").glob("*.svg"))
     assert list((folder / "figures").glob("*.png"))
     # the same command finds everything done; the study file gives the same numbers in another folder
-    assert "(kept from before)" in run(table, *QUICK, *FOLDS, "-o", folder)
-    run(folder / "study.json", "-o", tmp_path / "again")
+    assert "(kept from before)" in study(table, *QUICK, *FOLDS, "-o", folder)
+    study(folder / "study.json", "-o", tmp_path / "again")
     pd.testing.assert_series_equal(load_study(tmp_path / "again").cells["macro_f1"], result.cells["macro_f1"])
 
 
 def test_another_study_is_not_overwritten(table: Path, tmp_path: Path) -> None:
     folder = tmp_path / "study"
-    run(table, *QUICK, *FOLDS, "-o", folder)
+    study(table, *QUICK, *FOLDS, "-o", folder)
     before = (folder / "cells.csv").read_bytes()
-    assert "holds another study" in run(table, *QUICK, *FOLDS, "--seed", 1, "-o", folder, code=1)
+    assert "holds another study" in study(table, *QUICK, *FOLDS, "--seed", 1, "-o", folder, code=1)
     assert (folder / "cells.csv").read_bytes() == before
-    run(table, *QUICK, *FOLDS, "--seed", 1, "-o", folder, "--overwrite")
+    study(table, *QUICK, *FOLDS, "--seed", 1, "-o", folder, "--overwrite")
     assert load_study(folder).study.seed == 1
 
 
@@ -83,21 +75,16 @@ def test_another_study_is_not_overwritten(table: Path, tmp_path: Path) -> None:
 def test_an_interrupted_study_goes_on(table: Path, tmp_path: Path) -> None:
     folder = tmp_path / "study"
     command = ["study", table, *FOLDS, "--group", "group", "--classifier", "random_forest:trees=1500", "-o", folder]
-    program = [sys.executable, "-c", "from napari_denoise_classify.cli import main; main()", *map(str, command)]
-    # Programs that a shell starts in the background ignore the signal, and so would theirs.
-    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
+    with start(*command) as process:
         until = time.monotonic() + 180
         while len(list(folder.glob("cells/*"))) < 2:
             assert process.poll() is None
             assert time.monotonic() < until
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        words = " ".join(process.communicate(timeout=60)[1].split())
-    assert process.returncode == 130
+        words = " ".join(finish(process, 130)[1].split())
     assert "Stopped. Finished cells are kept in" in words
-    assert "Traceback" not in words
-    assert "(kept from before)" in run(*command[1:])
+    assert "(kept from before)" in study(*command[1:])
     assert load_study(folder).record["cache"]["cells_reused"] >= 1
 
 
@@ -120,15 +107,15 @@ def test_an_interrupted_study_goes_on(table: Path, tmp_path: Path) -> None:
 def test_bad_input_is_one_sentence(table: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
     own = [] if any(a in ("--recipe", "--preset") for a in arguments) else ["--recipe", "raw=raw"]
     classifiers = [] if "--classifier" in arguments else ["--classifier", "knn"]
-    output = run(table, *own, *classifiers, *arguments, "-o", tmp_path / "study", code=1)
+    output = study(table, *own, *classifiers, *arguments, "-o", tmp_path / "study", code=1)
     assert message in output
     assert "Traceback" not in output
 
 
 def test_what_a_study_file_settles_is_refused(table: Path, tmp_path: Path) -> None:
     folder = tmp_path / "study"
-    run(table, *QUICK, *FOLDS, "-o", folder)
-    output = run(folder / "study.json", "--noise", "gaussian:5", "-o", tmp_path / "x", code=1)
+    study(table, *QUICK, *FOLDS, "-o", folder)
+    output = study(folder / "study.json", "--noise", "gaussian:5", "-o", tmp_path / "x", code=1)
     assert "settles --noise" in output
 
 
@@ -153,7 +140,7 @@ def test_files_of_other_kinds_are_kept(table: Path, tmp_path: Path, name: str) -
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / name).write_text("precious")
-    output = run(table, *QUICK, *FOLDS, "-o", folder, code=1)
+    output = study(table, *QUICK, *FOLDS, "-o", folder, code=1)
     assert f"holds a file {name} that is of no study: choose another folder" in output
     assert [path.name for path in folder.iterdir()] == [name]
     assert (folder / name).read_text() == "precious"
@@ -161,6 +148,6 @@ def test_files_of_other_kinds_are_kept(table: Path, tmp_path: Path, name: str) -
 
 def test_a_study_of_which_nothing_succeeds_is_an_error(table: Path, tmp_path: Path) -> None:
     knn = ("--classifier", "knn:neighbours=900", "--group", "group")
-    output = run(table, *knn, "--recipe", "raw=raw", "--design", "holdout", "-o", tmp_path / "study", code=1)
+    output = study(table, *knn, "--recipe", "raw=raw", "--design", "holdout", "-o", tmp_path / "study", code=1)
     assert "Error: All cells failed, the first with: knn: neighbours=900 is not allowed" in output
     assert (tmp_path / "study" / "report.html").is_file()

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify.cli import app
+
+from .command_line import finish, run, said, start
 
 TINY = ("--depth", 1, "--features", 3, "--steps-per-epoch", 2, "--batch-size", 2, "--patch", 16)
-
-
-def run(*arguments: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return " ".join(result.output.split())
 
 
 @pytest.fixture
@@ -52,7 +42,7 @@ def data(folders: dict[str, Path], mode: str) -> tuple[object, ...]:
 @pytest.mark.parametrize("mode", ["pairs", "clean", "noisy"])
 def test_what_is_trained_can_be_used(folders: dict[str, Path], tmp_path: Path, mode: str) -> None:
     weights = tmp_path / "new" / "mine.safetensors"
-    output = run("train-denoiser", *data(folders, mode), "-o", weights, *TINY, "--epochs", 2)
+    output = said("train-denoiser", *data(folders, mode), "-o", weights, *TINY, "--epochs", 2)
     record = json.loads(weights.with_suffix(".json").read_text())
     assert record["training"]["data"] == mode
     assert record["training"]["epochs_done"] == 2
@@ -61,7 +51,7 @@ def test_what_is_trained_can_be_used(folders: dict[str, Path], tmp_path: Path, m
     assert ("dB" in output) == (mode != "noisy")
     run("denoise", folders["noisy"], "-m", "unet", "--weights", weights, "-o", tmp_path / "out")
     assert len(list((tmp_path / "out").iterdir())) == 3
-    again = run("train-denoiser", *data(folders, mode), "-o", weights, *TINY, "--epochs", 1, code=1)
+    again = said("train-denoiser", *data(folders, mode), "-o", weights, *TINY, "--epochs", 1, code=1)
     assert "exists already: add --overwrite" in again
     run("train-denoiser", *data(folders, mode), "-o", weights, *TINY, "--epochs", 1, "--overwrite")
     assert json.loads(weights.with_suffix(".json").read_text())["training"]["epochs_done"] == 1
@@ -82,7 +72,7 @@ def test_held_out_images_and_weights_to_start_from(folders: dict[str, Path], tmp
 
 def test_images_without_a_partner_are_listed(folders: dict[str, Path], tmp_path: Path) -> None:
     (folders["clean"] / "1.png").rename(folders["clean"] / "one.png")
-    output = run("train-denoiser", *data(folders, "pairs"), "-o", tmp_path / "x.safetensors", *TINY, code=1)
+    output = said("train-denoiser", *data(folders, "pairs"), "-o", tmp_path / "x.safetensors", *TINY, code=1)
     assert "without a clean image: 1; clean images without a partner: one" in output
     assert not list(tmp_path.glob("x*"))
 
@@ -106,7 +96,7 @@ def test_bad_input_is_one_sentence_and_an_exit_code(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = [a.format(clean=folders["clean"]) for a in arguments]
-    output = run("train-denoiser", "-o", "net.safetensors", *TINY, *given, code=1)
+    output = said("train-denoiser", "-o", "net.safetensors", *TINY, *given, code=1)
     assert words in output
     assert "Traceback" not in output
     assert not list(tmp_path.glob("net.*"))
@@ -121,24 +111,19 @@ def test_numbers_out_of_range_are_a_usage_error(folders: dict[str, Path], tmp_pa
 def test_an_interrupted_training_goes_on(folders: dict[str, Path], tmp_path: Path) -> None:
     weights = tmp_path / "mine.safetensors"
     command = ("train-denoiser", *data(folders, "clean"), *TINY, "-o", weights, "--steps-per-epoch", 20, "--epochs", 30)
-    program = [sys.executable, "-c", "from napari_denoise_classify.cli import main; main()", *map(str, command)]
-    # Programs that a shell starts in the background ignore the signal, and so would theirs.
-    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
+    with start(*command) as process:
         until = time.monotonic() + 180
         while not weights.with_suffix(".checkpoint").exists() or not weights.with_suffix(".json").exists():
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < until
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        words = " ".join(process.communicate(timeout=60)[1].split())
-    assert process.returncode == 130
+        words = " ".join(finish(process, 130)[1].split())
     assert "Stopped. The best weights so far are in" in words
-    assert "Traceback" not in words
     done = json.loads(weights.with_suffix(".json").read_text())["training"]["epochs_done"]
     image = np.zeros((20, 20), np.uint8)
     assert ndc.denoise(image, "unet", weights=str(weights)).shape == image.shape
-    output = run(*command)
+    output = said(*command)
     assert f"epoch {done} of 30" not in output
     assert "epoch 30 of 30" in output
     assert json.loads(weights.with_suffix(".json").read_text())["training"]["epochs_done"] == 30

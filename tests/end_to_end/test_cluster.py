@@ -10,51 +10,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
-from typer.testing import CliRunner
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify.cli import app
 from napari_denoise_classify.cli.images import ProcessFile
-from napari_denoise_classify.core import remote
-from napari_denoise_classify.core.progress import run
+from napari_denoise_classify.core.progress import run as drive
+from napari_denoise_classify.core.remote.running import _told_iter, run_jobs_iter
+from napari_denoise_classify.core.remote.versions import check_versions
+
+from .command_line import ENVIRONMENT, finish, run, start
 
 pytest.importorskip("distributed")
 psutil = pytest.importorskip("psutil")
 
-PROGRAM = [sys.executable, "-c", "from napari_denoise_classify.cli import main; main()"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 SLOW = ("-m", "median", "--kernel-size", "9")  # on float pixels: about half a second for a megapixel
-
-
-def command(*arguments: object, folder: Path | None = None) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*PROGRAM, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-        cwd=folder,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # shells ignore it for background jobs
-    )
-
-
-def here(*arguments: object) -> None:
-    """Run a command in this process, for what is to be expected."""
-    assert CliRunner().invoke(app, [str(argument) for argument in arguments]).exit_code == 0
-
-
-def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == code, (out, err)
-    assert "Traceback" not in err
-    return out, err
 
 
 class Cluster:
@@ -140,7 +114,7 @@ def test_the_same_files_lines_and_failures_as_here(images, cluster, tmp_path) ->
         arguments = ("../images", "--recipe", "../recipe.json", "-o", "results", "--save-mask", *options)
         (tmp_path / name / "results").mkdir()
         tifffile.imwrite(tmp_path / name / "results" / "2_gaussian_centre.tif", np.zeros((5, 5), np.uint8))
-        found[name] = finish(command("mask", *arguments, folder=tmp_path / name), 1)
+        found[name] = finish(start("mask", *arguments, folder=tmp_path / name), 1)
     (out, err), (out_there, err_there) = found["here"], found["there"]
     assert "3 of 6 files failed" in err  # the damaged, the empty, and the one that exists already
     assert "results/2_gaussian_centre.tif exists already" in err
@@ -153,8 +127,8 @@ def test_the_same_files_lines_and_failures_as_here(images, cluster, tmp_path) ->
 
 def test_a_killed_worker_loses_nothing(images, cluster, tmp_path) -> None:
     folder = images(10, 350, "float32")
-    here("denoise", folder, *SLOW, "-o", tmp_path / "here")
-    running = command("denoise", folder, *SLOW, "-o", tmp_path / "there", "--scheduler", cluster.file)
+    run("denoise", folder, *SLOW, "-o", tmp_path / "here")
+    running = start("denoise", folder, *SLOW, "-o", tmp_path / "there", "--scheduler", cluster.file)
     assert running.stdout is not None
     first = running.stdout.readline()
     assert first.endswith("_median.tif\n")
@@ -169,7 +143,7 @@ def test_a_lost_scheduler_is_one_sentence(images, tmp_path) -> None:
     (tmp_path / "own").mkdir()
     own = Cluster(tmp_path / "own").with_workers(1)
     try:
-        running = command("denoise", folder, *SLOW, "-o", tmp_path / "out", "--scheduler", own.wait().file)
+        running = start("denoise", folder, *SLOW, "-o", tmp_path / "out", "--scheduler", own.wait().file)
         assert running.stdout is not None
         running.stdout.readline()
         own.scheduler.kill()
@@ -183,7 +157,7 @@ def test_a_lost_scheduler_is_one_sentence(images, tmp_path) -> None:
 
 def test_ctrl_c_keeps_finished_files(images, cluster, tmp_path) -> None:
     folder = images(30, 450, "float32")
-    running = command("denoise", folder, *SLOW, "-o", tmp_path / "out", "--scheduler", cluster.file)
+    running = start("denoise", folder, *SLOW, "-o", tmp_path / "out", "--scheduler", cluster.file)
     assert running.stdout is not None
     running.stdout.readline()
     running.send_signal(signal.SIGINT)
@@ -197,20 +171,21 @@ def test_ctrl_c_keeps_finished_files(images, cluster, tmp_path) -> None:
     time.sleep(1.5)
     assert sorted((tmp_path / "out").iterdir()) == done  # the workers have stopped
     (folder / "0.tif").rename(tmp_path / "0.tif")
-    finish(command("denoise", tmp_path / "0.tif", "-m", "none", "-o", tmp_path, "--scheduler", cluster.file))
+    finish(start("denoise", tmp_path / "0.tif", "-m", "none", "-o", tmp_path, "--scheduler", cluster.file))
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """An OME-Zarr of several blocks."""
     pytest.importorskip("zarr")
-    from napari_denoise_classify.core.ome_zarr import Axis, new_ome_zarr
+    from napari_denoise_classify.core.ome_zarr.axes import Axis
+    from napari_denoise_classify.core.ome_zarr.writing import new_ome_zarr
 
     path = tmp_path / "large.ome.zarr"
     pixels = np.random.default_rng(0).integers(0, 60_000, (5200, 2100), dtype=np.uint16)
     with new_ome_zarr(path, pixels.shape, pixels.dtype, [Axis("Y"), Axis("X")]) as canvas:
         canvas[slice(None), slice(None)] = pixels
-        run(canvas.pyramid_iter())
+        drive(canvas.pyramid_iter())
     return path
 
 
@@ -220,20 +195,19 @@ def pixels_of(path: Path) -> dict[str, bytes]:
 
 def test_the_blocks_of_a_zarr_are_shared_out(store, cluster, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("napari_denoise_classify.cli.images.LARGE", 0)
-    here("denoise", store, "-m", "gaussian", "-o", tmp_path / "here")
+    run("denoise", store, "-m", "gaussian", "-o", tmp_path / "here")
     finished = []
-    work = remote._told_iter
 
     def spy(client: Any, jobs: Any) -> Any:
-        for progress in work(client, jobs):
+        for progress in _told_iter(client, jobs):
             finished.append(progress.data)
             if len([one for one in finished if one is not None]) == 1 and cluster.workers[0].poll() is None:
                 os.kill(cluster.workers[0].pid, signal.SIGKILL)
                 cluster.workers[0].wait()
             yield progress
 
-    monkeypatch.setattr(remote, "_told_iter", spy)
-    here("denoise", store, "-m", "gaussian", "-o", tmp_path / "there", "--scheduler", cluster.file)
+    monkeypatch.setattr("napari_denoise_classify.core.remote.running._told_iter", spy)
+    run("denoise", store, "-m", "gaussian", "-o", tmp_path / "there", "--scheduler", cluster.file)
     assert len([one for one in finished if one is not None]) == 3
     one, other = (pixels_of(tmp_path / name / "large_gaussian.ome.zarr") for name in ("here", "there"))
     assert one == other
@@ -246,7 +220,7 @@ def test_a_zarr_that_goes_away_or_is_cancelled_leaves_nothing(store, cluster, tm
     (tmp_path / "out").mkdir()
 
     def work() -> Any:
-        return remote.run_jobs_iter([job], str(cluster.file))
+        return run_jobs_iter([job], str(cluster.file))
 
     steps = work()
     while "0 of 3 done" not in next(steps).message:
@@ -258,7 +232,7 @@ def test_a_zarr_that_goes_away_or_is_cancelled_leaves_nothing(store, cluster, tm
     while "0 of 3 done" not in next(steps).message:
         pass
     shutil.rmtree(store)
-    (found,) = run(steps)
+    (found,) = drive(steps)
     # A worker notices it while it reads a block, or before it begins with one.
     during, before = f"{store / '0'}", f"{store} is not there for the worker on "
     assert (found.error.startswith(during) and "is not there any more" in found.error) or before in found.error
@@ -272,8 +246,8 @@ def test_classify_on_a_cluster(images, forest, cluster, tmp_path) -> None:
     points.write_text("y,x\n10,10\n30,20\n")
     for more in (("--points", points), ("--tiles", 16)):
         arguments = ("classify", folder, "--model", tmp_path / "model.ndc", *more, "-o")
-        here(*arguments, tmp_path / "here")
-        here(*arguments, tmp_path / "there", "--scheduler", cluster.file)
+        run(*arguments, tmp_path / "here")
+        run(*arguments, tmp_path / "there", "--scheduler", cluster.file)
     for path in (tmp_path / "here").iterdir():
         if path.suffix in (".csv", ".tif"):
             assert path.read_bytes() == (tmp_path / "there" / path.name).read_bytes()
@@ -284,9 +258,9 @@ _DEADLY = """
 import cv2, os, signal, sys
 from dataclasses import dataclass
 from pathlib import Path
-from napari_denoise_classify.core.files import write_whole
+from napari_denoise_classify.core.whole import write_whole
 from napari_denoise_classify.core.progress import Progress, run
-from napari_denoise_classify.core.remote import run_jobs_iter
+from napari_denoise_classify.core.remote.running import run_jobs_iter
 
 @dataclass(frozen=True)
 class Job:
@@ -338,9 +312,9 @@ def test_a_file_that_kills_every_worker_is_one_sentence(cluster, tmp_path) -> No
 
 def test_processes_of_this_machine(images, tmp_path) -> None:
     folder = images(3)
-    out, _ = finish(command("denoise", folder, "-m", "median", "-o", tmp_path / "there", "--workers", 2))
+    out, _ = finish(start("denoise", folder, "-m", "median", "-o", tmp_path / "there", "--workers", 2))
     assert len(out.splitlines()) == 3
-    finish(command("denoise", folder, "-m", "median", "-o", tmp_path / "here"))
+    finish(start("denoise", folder, "-m", "median", "-o", tmp_path / "here"))
     same_files(tmp_path / "here", tmp_path / "there")
 
 
@@ -358,13 +332,13 @@ def test_no_scheduler_is_one_sentence(images, tmp_path, options, words) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     folder = images(1)
-    start = time.monotonic()
+    begun = time.monotonic()
     arguments = [option.format(port=port) for option in options]
-    _, err = finish(command("denoise", folder, "-m", "median", "-o", tmp_path / "out", *arguments), 1)
+    _, err = finish(start("denoise", folder, "-m", "median", "-o", tmp_path / "out", *arguments), 1)
     assert err.startswith("Error: ")
     assert len(err.splitlines()) == 1
     assert words.format(port=port) in err
-    assert time.monotonic() - start < 25
+    assert time.monotonic() - begun < 25
     assert not list(tmp_path.glob("out/*"))
 
 
@@ -380,7 +354,7 @@ def test_other_versions_and_a_missing_package_are_sentences(monkeypatch: pytest.
                 assert packages == ["napari_denoise_classify"]
                 return {"client": about(), "scheduler": scheduler, "workers": {"tcp://w:1": worker}}
 
-        remote._check_versions(Client())
+        check_versions(Client())
 
     check(about(python="3.12.9.final.0", napari_denoise_classify=None), about())
     with pytest.raises(ValueError, match=r"The worker tcp://w:1 lacks napari-denoise-classify: install version"):

@@ -9,8 +9,8 @@ import pytest
 
 DOCKS = (
     "workflow:WorkflowDock",
-    "process:DenoiseDock",
-    "process:MaskDock",
+    "denoise:DenoiseDock",
+    "mask:MaskDock",
     "classify:ClassifyDock",
     "explain:ExplainDock",
     "quality:QualityDock",

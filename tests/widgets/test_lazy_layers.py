@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import dask.array
 import numpy as np
 import pytest
+from napari.settings import get_settings
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify.core.ome_zarr import Axis, new_ome_zarr
+from napari_denoise_classify.core.ome_zarr.axes import Axis
+from napari_denoise_classify.core.ome_zarr.writing import new_ome_zarr
 from napari_denoise_classify.core.progress import run
 from napari_denoise_classify.widgets.layers import METADATA_KEY
 from napari_denoise_classify.widgets.preview import camera_of
@@ -87,6 +90,42 @@ def test_a_multiscale_layer_stays_one_and_reads_what_is_shown(open_dock, wait):
     record = result.metadata[METADATA_KEY]
     assert ndc.Recipe.from_dict(record["recipe"]).steps[0].id == "median"
     assert "its parts are computed when they come into view" in dock.status.value
+
+
+class Told:
+    """An array that tells which threads read it."""
+
+    def __init__(self) -> None:
+        self.shape, self.dtype, self.ndim, self.threads = (400, 400), np.dtype(np.uint8), 2, set()
+
+    def __getitem__(self, region: Any) -> np.ndarray:
+        values = np.full(self.shape, 9, np.uint8)[region]
+        if values.size:  # dask asks for nothing, too, to see what it would be
+            self.threads.add(threading.current_thread())
+        return values
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_the_window_goes_on_while_parts_are_computed(open_dock, wait, qtbot, apart):
+    viewer, dock = open_dock("Denoise")
+    viewer.window._qt_window.show()
+    told = Told()
+    image = dask.array.from_array(told, chunks=-1, name=False)  # napari keeps what was read under a name
+    viewer.add_image(image, name="big", contrast_limits=(0, 255), visible=False)
+    dock.method.choice.value = "gaussian"
+    assert not dock.apart.native.isHidden()
+    dock.apart.value = apart
+    with dask.config.set(scheduler="synchronous"):  # in the thread that asks
+        dock.run_button.native.click()
+        wait(dock)
+        layer = viewer.layers["big gaussian"]
+        qtbot.waitUntil(lambda: layer.loaded and bool(told.threads), timeout=30_000)
+    assert (threading.main_thread() in told.threads) != apart
+    np.testing.assert_array_equal(layer._slice.image.view, 9)
+    assert get_settings().experimental.async_ == apart
+    assert ("renders layers asynchronously" in dock.status.value) == apart
+    dock.lazy.value = False
+    assert dock.apart.native.isHidden()
 
 
 def test_the_box_can_be_unticked(open_dock, wait):

@@ -10,8 +10,8 @@ import napari_denoise_classify as ndc
 from napari_denoise_classify.core.mask.cluster import cluster, cluster_scores
 from napari_denoise_classify.core.mask.given import apply_mask
 from napari_denoise_classify.widgets.layers import METADATA_KEY
+from napari_denoise_classify.widgets.mask import shown_plane
 from napari_denoise_classify.widgets.mask_layers import mask_from_layer
-from napari_denoise_classify.widgets.process import shown_plane
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from .classifiers import classify, train
+from .classify import classify
 from .clusters import cluster_scores
 from .demo import demo
 from .explanations import check_explanation, explain
@@ -12,6 +12,7 @@ from .images import denoise, mask
 from .listing import steps
 from .quality import compare, estimate_noise
 from .study import study
+from .train import train
 from .training import train_denoiser
 from .zoo import export_model, import_model
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..core.files import find_images, read_image, user_path, write_whole
+from ..core.files import find_images, read_image, user_path
 from ..core.images import PlaneImage
 from ..core.mask.cluster import METHODS, cluster_scores_iter
-from .common import Inputs, Overwrite, check_new, for_each, guarded, say, with_bar
+from ..core.whole import write_whole
+from .common import Inputs, Overwrite, check_new, check_suffix, for_each, guarded, say, with_bar
 from .images import Axes
 from .options import with_step_options
+from .tables import Table, check_table, write_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,10 +27,7 @@ def cluster_scores(
         list[str] | None,
         typer.Option("--method", "-m", help=f"One of: {', '.join(METHODS)}; repeat for more.", show_default="all"),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write the table to this CSV file as well.", show_default=False),
-    ] = None,
+    output: Table = None,
     figure: Annotated[
         Path | None,
         typer.Option(help="Draw the curves over K of the only image into this PNG file.", show_default=False),
@@ -41,7 +40,8 @@ def cluster_scores(
     """Score clusterings of images: silhouette, Davies-Bouldin, sum of squares; K-means over the number of clusters."""
     methods = method or list(METHODS)
     paths = guarded(lambda: find_images(images))
-    guarded(lambda: _check(output, figure, len(paths), overwrite))
+    guarded(lambda: check_table(output, overwrite))
+    guarded(lambda: _check_figure(figure, len(paths), overwrite))
     tables: list[pd.DataFrame] = []
 
     def one(path: Path) -> None:
@@ -55,33 +55,26 @@ def cluster_scores(
     try:
         for_each(paths, one)
     finally:
-        _write(tables, output, figure)
+        write_tables(tables, output)
+        _draw(tables, figure)
 
 
-def _check(output: Path | None, figure: Path | None, count: int, overwrite: bool) -> None:
-    for path, suffix, what in ((output, ".csv", "tables"), (figure, ".png", "figures")):
-        if path is not None:
-            if path.suffix.lower() != suffix:
-                raise ValueError(f"{path}: {what} are written as {suffix}; give such a name.")
-            check_new([user_path(path)], overwrite)
-    if figure is not None and count > 1:
-        raise ValueError(f"--figure is for one image, and these are {count}: draw them in as many runs.")
+def _check_figure(figure: Path | None, count: int, overwrite: bool) -> None:
+    if figure is not None:
+        check_suffix(figure, [".png"], "figures")
+        check_new([user_path(figure)], overwrite)
+        if count > 1:
+            raise ValueError(f"--figure is for one image, and these are {count}: draw them in as many runs.")
 
 
-def _write(tables: list[pd.DataFrame], output: Path | None, figure: Path | None) -> None:
-    """Write what was found; also where some files failed."""
-    import pandas as pd
+def _draw(tables: list[pd.DataFrame], figure: Path | None) -> None:
+    if figure is None or not tables:
+        return
+    from matplotlib.figure import Figure
 
-    if output is not None and tables:
-        whole = pd.concat(tables, ignore_index=True)
-        guarded(lambda: write_whole(user_path(output), lambda path: whole.to_csv(path, index=False)))
-        say(str(output))
-    if figure is not None and tables:
-        from matplotlib.figure import Figure
+    from ..core.mask.curves import draw_scores
 
-        from ..core.mask.curves import draw_scores
-
-        drawn = Figure(figsize=(9, 3), layout="constrained")
-        draw_scores(drawn, tables[0])
-        guarded(lambda: write_whole(user_path(figure), lambda path: drawn.savefig(path, dpi=150)))
-        say(str(figure))
+    drawn = Figure(figsize=(9, 3), layout="constrained")
+    draw_scores(drawn, tables[0])
+    guarded(lambda: write_whole(user_path(figure), lambda path: drawn.savefig(path, dpi=150)))
+    say(str(figure))

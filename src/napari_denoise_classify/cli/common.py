@@ -21,7 +21,7 @@ from rich.progress import (
 )
 
 from ..core.files import stem_of
-from ..core.ome_zarr import is_zarr
+from ..core.ome_zarr.reading import is_zarr
 from ..core.progress import USER_ERRORS, Progress, Steps, run, sentence
 
 T = TypeVar("T")
@@ -109,6 +109,20 @@ def report_failures(failures: list[tuple[Path, str]], count: int) -> None:
         for path, text in failures:
             console.print(f"  {_plain(text if str(path) in text else f'{path}: {text}')}")
         raise typer.Exit(1)
+
+
+def check_suffix(path: Path, suffixes: list[str], what: str) -> None:
+    """Refuse a name of another kind of file.
+
+    Raises
+    ------
+    ValueError
+        If the path ends with none of the suffixes.
+    """
+    if path.suffix.lower() not in suffixes:
+        *others, last = suffixes
+        listed = f"{', '.join(others)} or {last}" if others else last
+        raise ValueError(f"{path}: {what} are written as {listed}; give such a name.")
 
 
 def check_new(paths: Iterable[Path], overwrite: bool) -> None:

@@ -22,7 +22,7 @@ def demo(
     def work() -> None:
         from ..core.demonstration import demonstrate_iter
         from ..core.figures import save
-        from ..core.files import write_whole
+        from ..core.whole import write_whole
 
         figure, table, model = (output / name for name in ("demo.png", "demo.csv", "demo_model.ndc"))
         check_new([figure, table, model], overwrite)

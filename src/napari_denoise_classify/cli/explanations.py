@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..core.files import find_images, read_image, write_whole
+from ..core.files import find_images
 from ..core.images import PlaneImage
 from ..core.recipe import Recipe
 from ..core.steps import get_step
-from .classifiers import CropSize, Labels, Model, OtherRecipe, Points, load_model, read_positions, run_classifier
-from .common import Inputs, Output, Overwrite, check_new, for_each, guarded, output_names, say, with_bar
+from ..core.whole import write_whole
+from .classify import Model, OtherRecipe, classify_samples_iter, load_model
+from .common import Inputs, Output, Overwrite, check_new, check_suffix, for_each, guarded, output_names, say, with_bar
 from .images import Axes
 from .options import chosen, method_option, with_step_options
+from .samples import CropSize, Labels, Points, read_samples
 
 if TYPE_CHECKING:
     from ..core.classify.bundle import Classifier
-    from ..core.classify.fields import Sizes
 
 _AREA = {p.name: p for p in get_step("critical_area").parameters}
 Target = Annotated[str | None, typer.Option(help="Class to explain; default: the predicted one.")]
@@ -73,8 +73,11 @@ def explain(
             suffixes = ("classes.csv", "processed.tif", "record.json", "figure.png", "heat.tif", "critical_area.csv")
             check_new([output / f"{names[path].name}_{suffix}" for suffix in suffixes], False)
         asked = {"explain": (spec.id, checked), **how}
-        file, result = run_classifier(path, classifier, axes, points, labels, crop_size, other, **asked)
-        written = save_result(output, names[path].name, file, result, classifier.classes, overwrite=overwrite)
+        samples = read_samples(path, classifier, axes, points, labels, crop_size)
+        result = with_bar(classify_samples_iter(samples, classifier, other, **asked), path.name)
+        if samples.note:
+            say(samples.note)
+        written = save_result(output, names[path].name, samples.file, result, classifier.classes, overwrite=overwrite)
         say("\n".join(str(p) for p in written.values()))
 
     for_each(paths, one)
@@ -110,20 +113,19 @@ def check_explanation(
         from ..core.workflow import check_image_iter
 
         spec, checked = chosen("explain", method, parameters)
-        if figure is not None and figure.suffix.lower() not in (".png", ".svg", ".pdf"):
-            raise ValueError(f"{figure}: figures are written as .png, .svg or .pdf; give such a name.")
+        if figure is not None:
+            check_suffix(figure, [".png", ".svg", ".pdf"], "figures")
         if figure is not None and figure == output:
             raise ValueError(f"--output and --figure both name {figure}: give each a file of its own.")
         check_new([path for path in (output, figure) if path is not None], overwrite)
         classifier, other = load_model(model, recipe)
-        found = [_located(path, classifier, axes, points, labels, crop_size) for path in find_images(images)]
-        sources, centres, sizes, pixel_sizes = zip(*found, strict=True)
+        found = [read_samples(path, classifier, axes, points, labels, crop_size) for path in find_images(images)]
         work = check_image_iter(
-            sources,
+            [PlaneImage.wrap(one.file.data, one.file.axes) for one in found],
             classifier,
-            centres=centres,
-            crop_sizes=sizes,
-            pixel_sizes=pixel_sizes,
+            centres=[one.centres for one in found],
+            crop_sizes=[one.crop_size for one in found],
+            pixel_sizes=[one.pixel_size for one in found],
             recipe=other,
             method=(spec.id, checked),
             target=target,
@@ -139,24 +141,3 @@ def check_explanation(
             say(str(save(check.figure(), figure)))
 
     guarded(work)
-
-
-def _located(
-    path: Path,
-    classifier: Classifier,
-    axes: str | None,
-    points: Path | None,
-    labels: Path | None,
-    crop_size: int | None,
-) -> tuple[PlaneImage, Any, Sizes | None, float | None]:
-    """Read an image, and where its samples are, how large, and its pixel size."""
-    from ..core.classify.fields import field_of, pixel_size_of
-
-    file = read_image(path)
-    file = replace(file, axes=axes.upper()) if axes else file
-    where = read_positions(file, points, labels)
-    size: Sizes | None = crop_size
-    field = field_of(classifier.training, classifier.crop_size)
-    if size is None and field.unit == "object" and where.sides is not None:
-        size = field.pixels(sides=where.sides)
-    return PlaneImage.wrap(file.data, file.axes), where.centres, size, pixel_size_of(file)

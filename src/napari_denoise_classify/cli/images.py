@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ..core.blocks import write_iter
+from ..core.blocks.writing import write_iter
 from ..core.files import LARGE, PICTURES, find_images, read_image, stem_of
 from ..core.images import check_intensity_range
-from ..core.ome_zarr import SUFFIX, is_zarr
+from ..core.ome_zarr.reading import SUFFIX, is_zarr
 from ..core.progress import Steps
 from ..core.recipe import Recipe
 from ..core.steps import Kind
@@ -104,36 +104,36 @@ def _suffix(path: Path, wanted: str) -> str:
 
 def _process(
     kind: Kind,
-    inputs: list[str],
+    *,
+    images: list[str],
     method: str,
     parameters: dict[str, str],
-    recipe_file: Path | None,
+    recipe: Path | None,
     output: Path,
     axes: str | None,
-    intensity_range: str,
+    intensity_range: str = "image",
     overwrite: bool,
     scheduler: str | None,
     workers: int | None,
-    wanted: str,
+    format: str,
     save_masks: bool = False,
 ) -> None:
+    """Run a command; the arguments are its options."""
+
     def plan() -> tuple[Recipe, list[Path]]:
-        if recipe_file is not None:
+        if recipe is not None:
             if parameters:
-                raise ValueError(
-                    f"--{next(iter(parameters))} does not go with --recipe: the recipe holds its parameters."
-                )
-            recipe = Recipe.from_json(recipe_file)
-        else:
-            spec, checked = chosen(kind, method, parameters)
-            recipe = Recipe([(spec.id, checked)], parse_range(intensity_range))
-        return recipe, find_images(inputs)
+                name = next(iter(parameters)).replace("_", "-")
+                raise ValueError(f"--{name} does not go with --recipe: the recipe holds its parameters.")
+            return Recipe.from_json(recipe), find_images(images)
+        spec, checked = chosen(kind, method, parameters)
+        return Recipe([(spec.id, checked)], parse_range(intensity_range)), find_images(images)
 
-    recipe, paths = guarded(plan)
-    title = recipe.title.replace(" + ", "_")
-    names = guarded(lambda: output_names(paths, output, lambda path: f"_{title}{_suffix(path, wanted)}"))
+    used, paths = guarded(plan)
+    title = used.title.replace(" + ", "_")
+    names = guarded(lambda: output_names(paths, output, lambda path: f"_{title}{_suffix(path, format)}"))
 
-    jobs = [ProcessFile(path, names[path], recipe, axes, save_masks) for path in paths]
+    jobs = [ProcessFile(path, names[path], used, axes, save_masks) for path in paths]
     run_jobs(jobs, overwrite, scheduler, workers)
 
 
@@ -153,20 +153,7 @@ def denoise(
     parameters: dict[str, str],
 ) -> None:
     """Denoise images. TIFF stays TIFF with its axes and pixel size, OME-Zarr OME-Zarr; PNG and JPEG become PNG."""
-    _process(
-        "denoise",
-        images,
-        method,
-        parameters,
-        recipe,
-        output,
-        axes,
-        intensity_range,
-        overwrite,
-        scheduler,
-        workers,
-        format,
-    )
+    _process("denoise", **locals())
 
 
 @with_step_options("mask")
@@ -185,18 +172,4 @@ def mask(
     parameters: dict[str, str],
 ) -> None:
     """Mask images: keep a part of the pixels, fill the others with 0, the plane's mean, or the plane blurred."""
-    _process(
-        "mask",
-        images,
-        method,
-        parameters,
-        recipe,
-        output,
-        axes,
-        "image",
-        overwrite,
-        scheduler,
-        workers,
-        format,
-        save_masks,
-    )
+    _process("mask", **locals())

@@ -9,18 +9,15 @@ import numpy as np
 import typer
 
 from ..core.estimation import estimate_noise_iter
-from ..core.files import ImageFile, find_images, read_image, user_path, write_like, write_whole
+from ..core.files import ImageFile, find_images, read_image, write_like
 from ..core.images import PlaneImage
 from ..core.quality import compare_iter, residual_iter, residual_structure_iter
 from .common import Inputs, Overwrite, check_new, for_each, guarded, output_names, say, with_bar
 from .images import Axes, RangeOption, parse_range
+from .tables import Table, check_table, write_tables
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Table = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Write the table to this CSV file as well.", show_default=False)
-]
 
 
 def compare(
@@ -45,7 +42,7 @@ def compare(
     """
     paths = guarded(lambda: find_images(images))
     names = guarded(lambda: output_names(paths, residuals, lambda _: "_residual.tif")) if residual else {}
-    guarded(lambda: _check_table(output, overwrite))
+    guarded(lambda: check_table(output, overwrite))
     clean = guarded(lambda: read_image(reference))
     base = guarded(lambda: _wrap(clean, axes))
     tables: list[pd.DataFrame] = []
@@ -66,7 +63,7 @@ def compare(
     try:
         for_each(paths, one)
     finally:
-        _write_table(tables, output)
+        write_tables(tables, output)
 
 
 def estimate_noise(
@@ -79,7 +76,7 @@ def estimate_noise(
     """Estimate the noise of images, and propose a method against it."""
     how = guarded(lambda: parse_range(intensity_range))
     paths = guarded(lambda: find_images(images))
-    guarded(lambda: _check_table(output, overwrite))
+    guarded(lambda: check_table(output, overwrite))
     tables: list[pd.DataFrame] = []
 
     def one(path: Path) -> None:
@@ -96,7 +93,7 @@ def estimate_noise(
     try:
         for_each(paths, one)
     finally:
-        _write_table(tables, output)
+        write_tables(tables, output)
 
 
 def _wrap(file: ImageFile, axes: str | None) -> PlaneImage:
@@ -112,21 +109,3 @@ def _text(table: pd.DataFrame, header: bool) -> str:
         cells = (f"{v:12.4g}" if isinstance(v, (float, np.floating)) else f"{v!s:>12}" for v in row[1:])
         lines.append("  ".join([*cells, str(row[0])]))
     return "\n".join(lines)
-
-
-def _check_table(output: Path | None, overwrite: bool) -> None:
-    if output is not None:
-        if output.suffix.lower() != ".csv":
-            raise ValueError(f"{output}: tables are written as .csv; give such a name.")
-        check_new([user_path(output)], overwrite)
-
-
-def _write_table(tables: list[pd.DataFrame], output: Path | None) -> None:
-    """Write what was found; also where some files failed."""
-    if output is None or not tables:
-        return
-    import pandas as pd
-
-    table = pd.concat(tables, ignore_index=True)
-    guarded(lambda: write_whole(user_path(output), lambda path: table.to_csv(path, index=False)))
-    say(str(output))

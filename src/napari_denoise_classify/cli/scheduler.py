@@ -9,7 +9,8 @@ from typing import Annotated, TypeAlias
 import typer
 
 from ..core.progress import Progress
-from ..core.remote import WAITING, Finished, Job, run_jobs_iter
+from ..core.remote.jobs import Finished, Job
+from ..core.remote.running import WAITING, run_jobs_iter
 from .common import check_new, console, fail, for_each, guarded, report_failures, say, with_bar
 
 Scheduler: TypeAlias = Annotated[

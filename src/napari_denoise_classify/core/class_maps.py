@@ -27,13 +27,14 @@ from .classify.preparing import prepare_masked_iter
 from .images import FloatArray, Index, IntensityRange, PlaneImage
 from .progress import Progress, Steps, run, within
 from .recipe import Recipe
-from .workflow import scale_of
+from .workflow import scale_of_iter
 
 if TYPE_CHECKING:
     from .classify.bundle import Classifier
 
 _BLOCK_VALUES = 2**23
 _MOST_TILES = 1024
+_RANGE = 0.05  # the part of the first block's work that finding the intensity range counts for
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,9 +240,9 @@ class _Blocks:
             np.arange(k * self._side, min((k + 1) * self._side, n)) for k, n in zip((i, j), self._grid, strict=True)
         )
         if self._scale is None:
-            self._scale = scale_of(self._classifier, self._source)
+            self._scale = yield from within(scale_of_iter(self._classifier, self._source), 0.0, _RANGE)
         tiles = list(self._cut(tuple(index), rows, columns))
-        _, scaled, _ = yield from within(prepare_masked_iter(tiles, self._recipe, self._scale), 0.0, 0.6)
+        _, scaled, _ = yield from within(prepare_masked_iter(tiles, self._recipe, self._scale), _RANGE, 0.6)
         proba = yield from within(self._classifier.proba_of_scaled_iter(scaled), 0.6, 1.0)
         return proba.T.reshape(-1, len(rows), len(columns)).astype(np.float32)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .device import available_memory
-from .ome_zarr import SUFFIX, is_zarr, read_ome_zarr
+from .ome_zarr.reading import SUFFIX, is_zarr, read_ome_zarr
 from .regions import RawPixels, as_dask, tiff_pixels
-from .whole import all_or_none as all_or_none
-from .whole import remove_temporaries as remove_temporaries
-from .whole import write_whole as write_whole
+from .whole import write_whole
 
 SLIDES = (".svs", ".ndpi", ".scn")
 TIFF = (".tif", ".tiff", ".btf", *SLIDES)
@@ -26,6 +24,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 IMAGE_SUFFIXES = (*TIFF, *PICTURES, ".npy")
 CACHE_VARIABLE = "NAPARI_DENOISE_CLASSIFY_CACHE"
 """Environment variable that names the folder for downloaded weights, processed images and measurements."""
+_TILE = 1024  # side of the tiles of a TIFF that is written from a lazy array
 LARGE = 2**28
 """Programs that work block by block leave images of more bytes than this on disk."""
 
@@ -101,7 +100,8 @@ def find_images(patterns: Iterable[str | Path]) -> list[Path]:
         if is_zarr(path):
             matches = [path]
         elif path.is_dir():
-            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in (*IMAGE_SUFFIXES, SUFFIX))
+            visible = (p for p in path.iterdir() if not p.name.startswith("."))  # others may be half-written
+            matches = sorted(p for p in visible if p.suffix.lower() in (*IMAGE_SUFFIXES, SUFFIX))
         elif path.exists():
             matches = [path]
         else:
@@ -297,6 +297,7 @@ def write_like(path: Path, data: npt.NDArray[Any], source: ImageFile, axes: str 
     path : Path
         ``.tif``, ``.png`` or ``.npy``.
     data : array
+        A lazy one is computed and written tile by tile, as TIFF only.
     source : ImageFile
     axes : str, optional
         If they are not those of the source: those of a mask, say.
@@ -316,7 +317,7 @@ def write_like(path: Path, data: npt.NDArray[Any], source: ImageFile, axes: str 
             raise ValueError(f"PNG cannot hold a {data.dtype} image with axes {axes}: choose .tif.")
         return write_whole(path, lambda p: _encode_png(p, data))
     if path.suffix not in (".tif", ".tiff"):
-        raise ValueError(f"{path}: images are written as .tif, .png or .npy.")
+        raise ValueError(f"{path}: images are written as .tif, .png or .npy; give such a name.")
     return write_whole(path, lambda p: _write_tiff(p, data, axes, source))
 
 
@@ -327,7 +328,7 @@ def _write_tiff(path: Path, data: npt.NDArray[Any], axes: str, source: ImageFile
     gray = "miniswhite" if source.metadata.get("miniswhite") else "minisblack"
     options: dict[str, Any] = {"photometric": "rgb" if colour else gray, "compression": None}
     if colour and not axes.endswith("S"):
-        if axes.index("S") == axes.index("Y") - 1:
+        if axes.index("S") == axes.index("Y") - 1 and isinstance(data, np.ndarray):
             options["planarconfig"] = "separate"
         else:
             data, axes = np.moveaxis(data, axes.index("S"), -1), axes.replace("S", "") + "S"
@@ -339,6 +340,10 @@ def _write_tiff(path: Path, data: npt.NDArray[Any], axes: str, source: ImageFile
     fits_imagej = (
         data.dtype in (np.uint8, np.uint16, np.float32) and "?" not in axes and (not colour or data.dtype == np.uint8)
     )
+    if not isinstance(data, np.ndarray):
+        options |= {"tile": (_TILE, _TILE), "compression": "zlib", "shape": data.shape, "dtype": data.dtype}
+        options["bigtiff"] = data.nbytes > 2**31
+        fits_imagej, data = False, _tiles(data, "S" in axes)
     if "imagej" in source.metadata and fits_imagej:
         order = "".join(letter for letter in "TZCYXS" if letter in axes)
         data = data.transpose([axes.index(letter) for letter in order])
@@ -348,6 +353,17 @@ def _write_tiff(path: Path, data: npt.NDArray[Any], axes: str, source: ImageFile
         tifffile.imwrite(path, data, ome=True, metadata=sizes, **options)
     else:
         tifffile.imwrite(path, data, metadata={"axes": axes.replace("?", "Q")}, **options)
+
+
+def _tiles(data: Any, colour: bool) -> Iterator[npt.NDArray[Any]]:
+    """Compute a lazy array (…, Y, X[, S]) tile by tile, in the order of a TIFF."""
+    n_lead = data.ndim - (3 if colour else 2)
+    height, width = data.shape[n_lead : n_lead + 2]
+    for index in np.ndindex(data.shape[:n_lead]):
+        for y in range(0, height, _TILE):
+            row = np.asarray(data[(*index, slice(y, y + _TILE))])
+            for x in range(0, width, _TILE):
+                yield np.ascontiguousarray(row[:, x : x + _TILE])
 
 
 def resolution_options(source: ImageFile, factor: float) -> dict[str, Any]:

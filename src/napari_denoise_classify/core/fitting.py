@@ -194,7 +194,7 @@ def fit_iter(
         elif patience is not None and epoch + 1 >= max(min_epochs, fit.best_epoch + patience):
             fit.stopped_early = True
         if checkpoint is not None:
-            from .files import write_whole
+            from .whole import write_whole
 
             state = {
                 "network": network.state_dict(),

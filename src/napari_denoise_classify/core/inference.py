@@ -95,7 +95,7 @@ def plan_tiles(height: int, width: int, tile: int, halo: int, multiple: int = 1)
     if tile < 1 or halo < 0:
         raise ValueError(f"tile={tile}, halo={halo} is not allowed: tile must be at least 1, halo at least 0.")
     return [
-        Tile((rows, columns), (_grow(rows, halo, height), _grow(columns, halo, width)))
+        Tile((rows, columns), (grow(rows, halo, height), grow(columns, halo, width)))
         for rows in _spans(height, tile, multiple)
         for columns in _spans(width, tile, multiple)
     ]
@@ -108,11 +108,13 @@ def _spans(length: int, tile: int, multiple: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
-def _grow(span: slice, halo: int, length: int) -> slice:
+def grow(span: slice, halo: int, length: int) -> slice:
+    """Return a span with a halo, as far as the plane goes."""
     return slice(max(0, span.start - halo), min(length, span.stop + halo))
 
 
-def _enlarged(part: tuple[slice, slice], factor: int) -> tuple[slice, slice]:
+def enlarged(part: tuple[slice, slice], factor: int) -> tuple[slice, slice]:
+    """Return where (rows, columns) of a plane lie in the enlarged one."""
     rows, columns = (slice(s.start * factor, s.stop * factor) for s in part)
     return (rows, columns)
 
@@ -325,7 +327,7 @@ def _start(
 
 def _put(out: FloatArray, upscale: int, plane: int, tile: Tile, result: FloatArray) -> None:
     """Keep a tile's inner part."""
-    out[plane][_enlarged(tile.inner, upscale)] = result[_enlarged(tile.crop, upscale)]
+    out[plane][enlarged(tile.inner, upscale)] = result[enlarged(tile.crop, upscale)]
 
 
 class _Blend:
@@ -352,10 +354,10 @@ class _Blend:
         rows, columns = (
             self._weights(inner, outer)
             for inner, outer in zip(
-                _enlarged(tile.inner, self._upscale), _enlarged(tile.outer, self._upscale), strict=True
+                enlarged(tile.inner, self._upscale), enlarged(tile.outer, self._upscale), strict=True
             )
         )
-        self._out[plane][_enlarged(tile.outer, self._upscale)] += result * (rows[:, None] * columns)[..., None]
+        self._out[plane][enlarged(tile.outer, self._upscale)] += result * (rows[:, None] * columns)[..., None]
 
     def _weights(self, inner: slice, outer: slice) -> FloatArray:
         position = np.arange(outer.start, outer.stop, dtype=np.float32) + 0.5

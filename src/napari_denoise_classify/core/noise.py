@@ -10,7 +10,6 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .estimation import estimate_sigma as estimate_sigma  # noise is put on and measured in the same units
 from .images import FloatArray
 
 Level: TypeAlias = float | tuple[float, float]

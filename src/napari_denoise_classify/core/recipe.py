@@ -6,7 +6,6 @@ carries, and what "Copy as Python" and the command line replay.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,9 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .._version import __version__
-from .blocks import check_result, lazily, write_iter
+from .blocks.lazy import lazily
+from .blocks.memory import check_result
+from .blocks.writing import write_iter
 from .filling import Outcome
 from .images import FloatArray, IntensityRange, PlaneImage, check_intensity_range
+from .json_text import as_json, read_json
 from .progress import Progress, Steps, run, within
 from .steps import Reach, StepSpec, get_step, read_step, write_step
 
@@ -220,12 +222,7 @@ class Recipe:
         ----------
         path : str or Path, optional
         """
-        text = json.dumps(self.to_dict(), indent=2)
-        if path is not None:
-            from .files import write_whole
-
-            write_whole(Path(path), lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
-        return text
+        return as_json(self.to_dict(), path)
 
     @classmethod
     def from_json(cls, source: str | Path) -> Recipe:
@@ -241,19 +238,7 @@ class Recipe:
         ValueError
             If it cannot be read or is not a recipe.
         """
-        text = str(source)
-        name = "This text"
-        if isinstance(source, Path) or not text.lstrip().startswith("{"):
-            name = text
-            try:
-                text = Path(source).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise ValueError(f"The recipe {name} cannot be read: {error}") from None
-        try:
-            saved = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{name} is not a recipe: it is not valid JSON ({error}).") from None
-        return cls.from_dict(saved)
+        return cls.from_dict(read_json(source, "recipe"))
 
     def record(self, samples: int = 1) -> dict[str, Any]:
         """Describe how an output was made: recipe, package version, SHA-256 of the weights used.

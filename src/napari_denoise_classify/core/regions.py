@@ -74,8 +74,19 @@ def import_zarr() -> Any:
     return zarr
 
 
+class _Shaped:
+    """What has a shape has axes; dask asks for their number."""
+
+    shape: tuple[int, ...]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+
 @dataclass(frozen=True)
-class ZarrPixels:
+class ZarrPixels(_Shaped):
     """An array of a zarr store on disk.
 
     Parameters
@@ -97,11 +108,6 @@ class ZarrPixels:
         shards = getattr(array, "shards", None)
         return cls(str(path), tuple(array.shape), np.dtype(array.dtype), tuple(shards or array.chunks))
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
     def __getitem__(self, region: Region) -> npt.NDArray[Any]:
         """Read a region.
 
@@ -119,7 +125,7 @@ class ZarrPixels:
 
 
 @dataclass(frozen=True)
-class RawPixels:
+class RawPixels(_Shaped):
     """Uncompressed values in one piece of a file, in C order.
 
     Parameters
@@ -147,11 +153,6 @@ class RawPixels:
         """Any part can be read."""
         return (0,) * len(self.shape)
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
     def __getitem__(self, region: Region) -> npt.NDArray[Any]:
         """Read a region.
 
@@ -177,7 +178,7 @@ class RawPixels:
         size = np.dtype(self.stored).itemsize
         with open(self.path, "r+b", buffering=0) as file:
             for at in product(*(range(len(s)) for s in spans[: whole - 1])):
-                start = sum((s[i]) * n for s, i, n in zip(spans, at, strides, strict=False))
+                start = sum(s[i] * n for s, i, n in zip(spans, at, strides, strict=False))
                 start += spans[whole - 1].start * strides[whole - 1]
                 file.seek(self.offset + start * size)
                 content = memoryview(values[at]).cast("B")
@@ -186,7 +187,7 @@ class RawPixels:
 
 
 @dataclass(frozen=True)
-class TiffPixels:
+class TiffPixels(_Shaped):
     """One level of a compressed or tiled TIFF.
 
     Parameters
@@ -202,11 +203,6 @@ class TiffPixels:
     dtype: np.dtype[Any]
     chunks: tuple[int, ...]
     level: int = 0
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
 
     def __getitem__(self, region: Region) -> npt.NDArray[Any]:
         """Read a region; only the tiles or strips that it meets are decoded.

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .figures import result_figure, save
-from .files import ImageFile, all_or_none, write_like, write_whole
+from .files import ImageFile, write_like
 from .images import resolve_axes
+from .whole import all_or_none, write_whole
 
 if TYPE_CHECKING:
     from .class_maps import ClassMap
@@ -115,11 +116,15 @@ def save_processed(
 
 
 def _write_common(paths: dict[str, Path], source: ImageFile, image: Any, mask: Any, record: dict[str, Any]) -> None:
-    write_like(paths["image"], np.asarray(image), source)
+    write_like(paths["image"], image, source)
     if "mask" in paths:
-        write_like(paths["mask"], np.asarray(mask), source, source.axes.replace("S", ""))
+        write_like(paths["mask"], mask, source, source.axes.replace("S", ""))
+    _write_record(paths["record"], record)
+
+
+def _write_record(path: Path, record: dict[str, Any]) -> None:
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    write_whole(paths["record"], lambda p: p.write_text(text, encoding="utf-8"))
+    write_whole(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def contour_table(result: Classified) -> Any:
@@ -149,9 +154,10 @@ def save_class_map(
 
     Parameters
     ----------
-    folder, stem, source, overwrite
+    folder, stem, source
         As for `save_result`.
     found : ClassMap
+    overwrite : bool
 
     Returns
     -------
@@ -172,13 +178,12 @@ def save_class_map(
     coarse = _coarser(source, found.stride)
     parts = found.fractions()
     table = pd.DataFrame({"value": range(1, len(parts) + 1), "class": list(parts), "fraction": list(parts.values())})
-    text = json.dumps(found.record, indent=2, ensure_ascii=False) + "\n"
     with all_or_none(paths.values()):
         write_like(paths["classes"], np.asarray(found.labels), coarse, gray)
         channels = "?" if "C" in gray else "C"
         write_like(paths["probabilities"], np.asarray(found.probabilities), coarse, channels + gray)
         write_whole(paths["table"], lambda p: table.to_csv(p, index=False))
-        write_whole(paths["record"], lambda p: p.write_text(text, encoding="utf-8"))
+        _write_record(paths["record"], found.record)
     return paths
 
 

@@ -157,6 +157,12 @@ class StepSpec:
         source of the method.
     parameters : tuple of Parameter
     function : callable
+    model : type of BaseModel
+        Validates the parameters.
+    record : callable, optional
+        What results remember besides the parameters, from them and the samples of a pixel: the SHA-256 of weights.
+    halo
+        How far it looks, see `Halo`.
     """
 
     id: str

@@ -12,14 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import Target, write_iter
+from .blocks.parts import Target
+from .blocks.writing import write_iter
 from .files import ImageFile, ome_metadata, resolution_options, write_like
 from .images import PlaneImage
-from .ome_zarr import SUFFIX, Axis, Canvas, OmeZarr, new_ome_zarr, unit_name
+from .ome_zarr.axes import Axis, unit_name
+from .ome_zarr.reading import SUFFIX, OmeZarr
+from .ome_zarr.writing import Canvas, new_ome_zarr
 from .progress import Steps, within
 from .recipe import Recipe
 from .regions import RawPixels
-from .whole import all_or_none, told_if_full, whole_file
+from .whole import all_or_none, claimed, clear_leftovers, told_if_full, whole_file
 
 _READ, _WRITTEN = 0.05, 0.95  # the parts of a run after the intensity range, and before the pyramid
 
@@ -199,7 +202,8 @@ def new_raw_file(
     path.parent.mkdir(parents=True, exist_ok=True)
     if size > shutil.disk_usage(path.parent).free:
         raise OSError(f"{path} takes {size / 1e9:.1f} GB, more than the disk has left: choose another --output.")
-    with whole_file(path) as temporary, told_if_full(path):
+    clear_leftovers(path)
+    with whole_file(path) as temporary, claimed(temporary), told_if_full(path):
         if path.suffix == ".npy":
             with open(temporary, "wb") as file:
                 header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .device import Precision, precision, prefers_bfloat16, processors
-from .files import cache_folder, write_whole
+from .files import cache_folder
 from .progress import Progress, Steps
+from .whole import write_whole
 
 if TYPE_CHECKING:
     import torch

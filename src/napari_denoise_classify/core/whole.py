@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
 
+_MARK = ".lock"
 _kept_back: ContextVar[Mapping[Path, list[Path]]] = ContextVar("kept_back", default=MappingProxyType({}))
 
 
@@ -107,10 +110,100 @@ def all_or_none(paths: Iterable[Path]) -> Iterator[None]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def claimed(temporary: Path) -> Iterator[None]:
+    """Mark a temporary file or folder as being written, for as long as this process lives; see `clear_leftovers`.
+
+    The mark is a locked file beside it that names this computer. The operating system unlocks it when the process
+    ends, however it does.
+    """
+    mark = _mark_of(temporary)
+    with ExitStack() as stack:
+        with suppress(OSError):  # where files cannot be locked, nobody can tell, and nothing is cleared
+            file = stack.enter_context(open(mark, "w", encoding="utf-8"))
+            if _lock(file):
+                file.write(platform.node())
+                file.flush()
+        try:
+            yield
+        finally:
+            stack.close()
+            with suppress(OSError):
+                mark.unlink(missing_ok=True)
+
+
+def clear_leftovers(path: Path) -> bool:
+    """Remove what writers of a file that were killed on this computer have left beside it.
+
+    Parameters
+    ----------
+    path : Path
+        What they wrote, inside of `claimed`.
+
+    Returns
+    -------
+    bool
+        False if some other process is writing it, or may be.
+    """
+    free = True
+    for mark in path.parent.glob(f"{_pattern(path)}{_MARK}"):
+        try:
+            with open(mark, "r+", encoding="utf-8") as file:
+                if file.read() != platform.node() or not _lock(file):
+                    free = False
+                    continue
+                _remove(mark.with_name(mark.name.removesuffix(_MARK)))
+            mark.unlink(missing_ok=True)
+        except OSError:
+            free = False
+    return free
+
+
 def remove_temporaries(path: Path) -> None:
-    """Remove what writers of a file that were killed have left beside it."""
-    for left in path.parent.glob(f".{glob.escape(path.stem[:40])}-????????{glob.escape(path.suffix)}"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
+    """Remove what writers of a file that were killed have left beside it, on any computer; but not what lives here."""
+    clear_leftovers(path)
+    for left in path.parent.glob(_pattern(path)):
+        mark = _mark_of(left)
+        if mark.exists() and _alive(mark):
+            continue
+        _remove(left)
+        mark.unlink(missing_ok=True)
+
+
+def _alive(mark: Path) -> bool:
+    with suppress(OSError), open(mark, "r+", encoding="utf-8") as file:
+        return not _lock(file)
+    return False
+
+
+def _pattern(path: Path) -> str:
+    return f".{glob.escape(path.stem[:40])}-????????{glob.escape(path.suffix)}"
+
+
+def _mark_of(temporary: Path) -> Path:
+    return temporary.with_name(f"{temporary.name}{_MARK}")
+
+
+def _remove(left: Path) -> None:
+    if left.is_dir():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink(missing_ok=True)
+
+
+def _lock(file: IO[Any]) -> bool:
+    """Lock a file, if no other process has; it is unlocked when it is closed."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(1024)  # beyond the text, which others may read
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            file.seek(0)
         else:
-            left.unlink(missing_ok=True)
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

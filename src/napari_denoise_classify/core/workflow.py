@@ -11,6 +11,9 @@ import numpy.typing as npt
 
 from .classify.batches import Samples, classify_samples_iter
 from .classify.fields import Sizes, field_of
+from .classify.memory import check_memory
+from .classify.pasting import paste, paste_lazily, prepared_lazily
+from .classify.scaled import ScaledCrops
 from .explain.attribution import Method, check_target, read_method
 from .explain.contours import outlines
 from .explain.reasons import answer_iter, ask
@@ -21,6 +24,9 @@ from .recipe import Recipe
 if TYPE_CHECKING:
     from .classify.bundle import Classifier
     from .explain.trust import ExplanationCheck
+
+_RANGE = 0.05  # the part of a run that finding the intensity range counts for
+_WORKING = 40  # bytes of memory for each value of a plane under work, about
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +46,19 @@ class Classified:
         to 1.
     image : array
         What the recipe made of the image, in its axes and dtype. With positions: of the crops around them; the rest is
-        as it was. Without a recipe it is the image itself.
+        as it was. Without a recipe it is the image itself. Of a lazy image it is lazy: made where it is looked at.
     mask : array of bool, or None
-        The pixels that the recipe's masks kept, as for `Processed`.
+        The pixels that the recipe's masks kept, as for `Processed`; lazy where the image is.
     kept : float
         Fraction of the samples' pixels that the masks kept.
     heat : array of float32, or None
-        The image's axes without S; 0 where nothing was explained.
+        The image's axes without S; 0 where nothing was explained; lazy where the image is.
     contours : list of (int, (N, D) array)
         Row of the table, and a closed contour of its critical area.
     crop_size : int or None
         Side of the crops, the median where they differ; None for whole planes.
+    record : dict
+        How it was made: recipe, classifier and explanation.
     """
 
     table: Any
@@ -69,9 +77,14 @@ def scale_of(classifier: Classifier, source: PlaneImage) -> IntensityRange:
     It is that of the training images where the dtype is the same, so that brightness means what it meant then; else
     the range of this image.
     """
+    return run(scale_of_iter(classifier, source))
+
+
+def scale_of_iter(classifier: Classifier, source: PlaneImage) -> Steps[IntensityRange]:
+    """As `scale_of`, with progress: the range of an image is found by looking through all of it."""
     if str(source.data.dtype) == classifier.dtype:
         return classifier.intensity_range
-    ranges = source.ranges("image").values()
+    ranges = (yield from source.ranges_iter("image")).values()
     return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
@@ -181,11 +194,12 @@ def classify_iter(
     recipe = classifier.recipe if recipe is None else recipe
     yield Progress(0.0, "cutting samples")
     if centres is None:
-        samples = Samples.planes(source)
+        samples = _planes(source, recipe)
     else:
         samples = Samples.around(source, centres, _crop_sizes(classifier, crop_size, pixel_size))
-    work = classify_samples_iter(samples, classifier, recipe, scale_of(classifier, source), keep=explain is not None)
-    proba, mosaic, scaled = yield from within(work, 0.0, 0.98 if explain is None else 0.7)
+    scale = yield from within(scale_of_iter(classifier, source), 0.0, _RANGE)
+    work = classify_samples_iter(samples, classifier, recipe, scale, keep=explain is not None)
+    proba, mosaic, scaled = yield from within(work, _RANGE, 0.98 if explain is None else 0.7)
     labels = classifier.label(proba)
     table = pd.DataFrame(samples.positions, columns=[*source.lead_names, "y", "x"])
     table["class"] = labels
@@ -204,9 +218,13 @@ def classify_iter(
             answer_iter(classifier, scaled, proba, question), 0.7, 0.95, "explaining"
         )
         table = pd.concat([table, reasons], axis=1)
-        heat = np.zeros((*source.lead_shape, *source.plane_shape), np.float32)
+        if source.lazy:
+            heat = paste_lazily(samples, lambda rows: [heats[row] for row in rows.tolist()], np.float32, np.maximum)
+        else:
+            heat = np.zeros((*source.lead_shape, *source.plane_shape), np.float32)
         for row, (one, (index, top, left)) in enumerate(zip(heats, corners, strict=True)):
-            _paste(heat[index], one, top, left, np.maximum)
+            if not source.lazy:
+                paste(heat[index], one, top, left, np.maximum)
             corner = np.array((top, left))
             for contour in outlines(areas[row]):
                 lead = np.tile(np.array(index, float), (len(contour), 1))
@@ -215,11 +233,15 @@ def classify_iter(
                 contours.append((row, np.hstack([lead, inside])))
         heat = PlaneImage(heat, source.axes.replace("S", "")).unwrap(heat)
         yield Progress(0.95, "outlining")
+    seen, mask = mosaic.image, mosaic.mask
+    if source.lazy:
+        kept = scaled.images if isinstance(scaled, ScaledCrops) and len(scaled) else None
+        seen, mask = prepared_lazily(samples, recipe, scale, kept)
     side = None if samples.sizes is None else int(np.median(samples.sizes))
     return Classified(
         table=table,
-        image=mosaic.image,
-        mask=mosaic.mask,
+        image=seen,
+        mask=mask,
         kept=mosaic.kept,
         heat=heat,
         contours=contours,
@@ -274,7 +296,7 @@ def check_image_iter(
     for source, where, size, pixel_size in zip(images, centres, crop_sizes, pixel_sizes, strict=True):
         classifier.check_samples(source.samples)
         if where is None:
-            taken.append(Samples.planes(source))
+            taken.append(_planes(source, recipe))
         else:
             taken.append(Samples.around(source, where, _crop_sizes(classifier, size, pixel_size)))
     ends = np.cumsum([len(samples) for samples in taken])
@@ -293,19 +315,27 @@ def check_image_iter(
     return (yield from within(check_scaled_iter(classifier, scaled, method, target, seed), 0.2, 1.0))
 
 
+def _planes(source: PlaneImage, recipe: Recipe) -> Samples:
+    """Take every plane as one sample.
+
+    Raises
+    ------
+    ValueError
+        If the planes of a lazy image are too large.
+    """
+    if source.lazy:
+        height, width = source.plane_shape
+        check_memory(
+            height * width * source.samples * (_WORKING if recipe else _WORKING / 2),
+            f"Classifying planes of {height} × {width} pixels as one sample each",
+            "classify tiles, or crops around points or objects",
+        )
+    return Samples.planes(source)
+
+
 def _crop_sizes(classifier: Classifier, size: Sizes | None, pixel_size: float | None) -> Sizes:
     """Return the side of crops: as given, or else the field of the training crops where it is known in µm."""
     if size is not None:
         return size
     field = field_of(classifier.training, classifier.crop_size)
     return field.pixels(pixel_size) if field.unit == "µm" and pixel_size else classifier.crop_size
-
-
-def _paste(canvas: npt.NDArray[Any], patch: npt.NDArray[Any], top: int, left: int, combine: Any = None) -> None:
-    """Put a patch onto a plane; what hangs over the border is cut off."""
-    height, width = patch.shape[:2]
-    y0, x0 = max(0, top), max(0, left)
-    y1, x1 = min(canvas.shape[0], top + height), min(canvas.shape[1], left + width)
-    part = patch[y0 - top : y1 - top, x0 - left : x1 - left]
-    here = canvas[y0:y1, x0:x1]
-    here[...] = part if combine is None else combine(here, part)

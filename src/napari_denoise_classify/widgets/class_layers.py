@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core.images import as_array
 from .layers import METADATA_KEY, Source, refined, transform_of, whole_data
 from .session import session
 
@@ -85,15 +86,26 @@ def add_objects(
     napari gives colours to label numbers up to 65,536 only: beyond them the copy holds the numbers of the classes
     instead of the objects', and the figures of the classes.
     """
-    data = np.array(whole_data(labels))
+    whole = whole_data(labels)
+    if isinstance(whole, np.ndarray):
+        levels = [whole.copy()]
+    else:  # stays where it is
+        levels = [as_array(level) for level in labels.data] if labels.multiscale else [as_array(whole)]
     if len(ids) and int(ids.max()) > LARGEST_COLOURED:
         import pandas as pd
 
         of_class = np.zeros(len(ids) + 1, np.uint8)
         of_class[1:] = 1 + np.searchsorted(np.sort(classes), table["class"]).astype(np.uint8)
-        rows = np.searchsorted(ids, data)
-        known = (rows < len(ids)) & (data == ids[np.minimum(rows, len(ids) - 1)])
-        data = of_class[np.where(known, rows + 1, 0)]
+
+        def classes_of(part: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+            rows = np.searchsorted(ids, part)
+            known = (rows < len(ids)) & (part == ids[np.minimum(rows, len(ids) - 1)])
+            return of_class[np.where(known, rows + 1, 0)]
+
+        levels = [
+            classes_of(level) if isinstance(level, np.ndarray) else level.map_blocks(classes_of, dtype=np.uint8)
+            for level in levels
+        ]
         names = sorted(classes)
         counts = [int((table["class"] == name).sum()) for name in names]
         features = pd.DataFrame({"index": range(1, len(names) + 1), "class": names, "objects": counts})
@@ -102,7 +114,8 @@ def add_objects(
         features.insert(0, "index", ids)
     colours = session.colours(classes)
     return viewer.add_labels(
-        data,
+        levels if len(levels) > 1 else levels[0],
+        multiscale=len(levels) > 1,
         features=features,
         colormap=_label_colours(colours, features),
         opacity=0.6,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from magicgui.widgets import ComboBox, FloatSpinBox, PushButton, SpinBox
 
-from ..core.progress import Progress, Steps, within
+from ..core.progress import USER_ERRORS, Progress, Steps, within
 from ..core.recipe import Recipe
 from ..core.steps import get_step
 from .class_layers import add_class_map, recolour, table_of
@@ -18,7 +18,6 @@ from .parameters import StepFields
 from .session import session
 from .tables import ColourButtons
 from .targets import ClassifierFields, Target, TargetFields, add_classes, classify_code, summary
-from .workers import USER_ERRORS
 
 if TYPE_CHECKING:
     import napari
@@ -104,22 +103,13 @@ class ClassifyDock(Dock):
     # --- apply ----------------------------------------------------------------------------------------------------
 
     def _apply(self) -> None:
-        from ..core.workflow import classify_iter
-
         target, classifier = self.target.read(), self.classifier.read()
         code = classify_code(target, self.classifier.name, None, {}, None)
         note = target.note_for(classifier)
         if target.tiles:
             self._map_tiles(classifier, target, code, note)
             return
-        work = classify_iter(
-            target.source.image,
-            classifier,
-            centres=target.centres,
-            ids=target.ids,
-            groups=target.groups,
-            crop_size=target.size_for(classifier),
-        )
+        work = target.classify_iter(classifier, groups=target.groups)
 
         def done(result: Any) -> None:
             record = {**result.record, "source": target.source.name, "python": code}
@@ -156,7 +146,7 @@ class ClassifyDock(Dock):
         ValueError
             If there is none.
         """
-        from ..core.files import write_whole
+        from ..core.whole import write_whole
 
         active = self.viewer.layers.selection.active
         try:

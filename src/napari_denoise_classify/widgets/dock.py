@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from magicgui.widgets import ComboBox, Container, Label, ProgressBar, PushButton
 from napari.utils.notifications import show_error, show_info
+from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QSizePolicy
 
-from ..core.progress import Progress, Steps
+from ..core.progress import USER_ERRORS, Progress, Steps
 from .layers import code_of
 from .scroll import Scroll
-from .workers import USER_ERRORS, Job
+from .workers import Job
 
 if TYPE_CHECKING:
     import napari
+
+V = TypeVar("V")
 
 
 class Form(Container[Any]):
@@ -123,6 +127,19 @@ class Dock(Container[Any]):
         if self.job is None:  # else the line shows its progress
             self.status.value = str(error)
 
+    def show_below(self, view: V, name: str, last: V | None) -> V:
+        """Show a view at the bottom of the window, in place of the last one; returns it."""
+        if last is not None:
+            with suppress(LookupError, RuntimeError):  # it may have been closed
+                self.viewer.window.remove_dock_widget(last)
+        self.viewer.window.add_dock_widget(view, name=name, area="bottom")
+        return view
+
+    def theme_colours(self) -> tuple[str, str]:
+        """Return the colours of background and text."""
+        theme = get_theme(self.viewer.theme)
+        return theme.background.as_hex(), theme.text.as_hex()
+
     def show_data(self, data: object) -> None:
         """Show what a `Progress` brings along; by default nothing."""
 
@@ -185,8 +202,9 @@ def layer_box(label: str, kind: str, name: str) -> ComboBox:
 
     Parameters
     ----------
-    label, name : str
+    label : str
     kind : {"Image", "Labels", "Points"}
+    name : str
     """
     from magicgui.widgets import create_widget
 

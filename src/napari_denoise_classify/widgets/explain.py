@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, PushButton
-from napari.utils.theme import get_theme
 
+from ..core.progress import USER_ERRORS
 from ..core.steps import get_step
 from .dock import Dock
 from .layers import add_contours, add_heat
 from .parameters import ParameterField, StepFields
 from .session import session
 from .targets import ClassifierFields, TargetFields, classify_code, summary
-from .workers import USER_ERRORS
 
 if TYPE_CHECKING:
     import napari
@@ -115,20 +113,10 @@ class ExplainDock(Dock):
 
     def start(self) -> None:
         """Explain the chosen samples."""
-        from ..core.workflow import classify_iter
-
         target, classifier = self.target.read(), self.classifier.read()
         explain, options = self.explain.explain, self.explain.options
         self.code = code = classify_code(target, self.classifier.name, explain, options, None)
-        work = classify_iter(
-            target.source.image,
-            classifier,
-            centres=target.centres,
-            ids=target.ids,
-            crop_size=target.size_for(classifier),
-            explain=explain,
-            **options,
-        )
+        work = target.classify_iter(classifier, explain=explain, **options)
 
         def done(result: Any) -> None:
             record = {**result.record, "source": target.source.name, "python": code}
@@ -162,12 +150,8 @@ class ExplainDock(Dock):
         """Show verdict and curves at the bottom of the window, in place of the last ones."""
         from .check_view import CheckView
 
-        if self.outcome is not None:
-            with suppress(LookupError, RuntimeError):  # it may have been closed
-                self.viewer.window.remove_dock_widget(self.outcome)
-        theme = get_theme(self.viewer.theme)
-        self.outcome = CheckView(check, theme.background.as_hex(), theme.text.as_hex())
-        self.viewer.window.add_dock_widget(self.outcome, name="Explanation check", area="bottom")
+        view = CheckView(check, *self.theme_colours())
+        self.outcome = self.show_below(view, "Explanation check", self.outcome)
         self.outcome.fit()
         self.say(f"Checked {check.samples['sample'].nunique()} samples: the outcome is at the bottom of the window.")
 

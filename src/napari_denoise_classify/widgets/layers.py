@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
 
 METADATA_KEY = "napari_denoise_classify"
+_ONE_LEVEL = 2048  # pixels along a side of what needs no pyramid
 _AXIS_WORDS = {"t": "T", "time": "T", "c": "C", "channel": "C", "ch": "C", "z": "Z"}
 
 
@@ -48,14 +49,16 @@ class Source:
         return "" if set(self.image.lead_axes) == {"?"} else self.image.axes
 
 
-def take(layer: Image) -> Source:
+def take(layer: Image | None) -> Source:
     """Read an image layer; of a multiscale one the full resolution.
 
     Raises
     ------
     ValueError
-        If the layer's data cannot be processed.
+        If there is no layer, or its data cannot be processed.
     """
+    if layer is None:
+        raise ValueError("There is no image: open one, or take one from File ▸ Open Sample.")
     data = layer.data[0] if layer.multiscale else layer.data
     n_lead = data.ndim - (3 if layer.rgb else 2)
     named = [_AXIS_WORDS.get(label.lower(), "?") for label in layer.axis_labels[:n_lead]]
@@ -224,9 +227,11 @@ def refined(transform: dict[str, Any], factor: float) -> dict[str, Any]:
 
 
 def add_heat(viewer: napari.Viewer, source: Source, heat: Any, name: str, record: dict[str, Any]) -> Image:
-    """Add a heat map as a translucent image, of which zero is see-through."""
+    """Add a heat map as a translucent image, of which zero is see-through; a lazy one as a pyramid."""
+    data = heat if isinstance(heat, np.ndarray) else _pyramid(heat)
     return viewer.add_image(
-        heat,
+        data,
+        multiscale=isinstance(data, list),
         name=f"{source.name} {name}",
         colormap=_heat_colormap(),
         contrast_limits=(0.0, 1.0),
@@ -235,6 +240,16 @@ def add_heat(viewer: napari.Viewer, source: Source, heat: Any, name: str, record
         metadata={METADATA_KEY: record},
         **source.transform,
     )
+
+
+def _pyramid(array: Any) -> Any:
+    """Return the levels of a large lazy array (…, Y, X), each the largest of 2 × 2 pixels of the one before."""
+    import dask.array as da
+
+    levels = [array]
+    while max(levels[-1].shape[-2:]) > _ONE_LEVEL:
+        levels.append(da.coarsen(np.max, levels[-1], {array.ndim - 2: 2, array.ndim - 1: 2}, trim_excess=True))
+    return levels if len(levels) > 1 else array
 
 
 def _heat_colormap() -> Any:

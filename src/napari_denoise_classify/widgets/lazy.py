@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.blocks import lazily
+from ..core.blocks.lazy import lazily
 from ..core.files import ImageFile
 from ..core.images import PlaneImage
-from ..core.ome_zarr import SUFFIX, Axis, OmeZarr, read_ome_zarr, unit_name
+from ..core.ome_zarr.axes import Axis, unit_name
+from ..core.ome_zarr.reading import SUFFIX, OmeZarr, read_ome_zarr
 from ..core.progress import Steps, within
 from ..core.recipe import Recipe
 from ..core.storing import process_file_iter
@@ -29,6 +30,25 @@ _Ranges = dict[tuple[int, ...], tuple[float, float]]
 def is_lazy(layer: Image | None) -> bool:
     """Say whether a layer is made for looking at parts of it: multiscale, or not in memory."""
     return layer is not None and (layer.multiscale or not isinstance(layer.data, np.ndarray))
+
+
+def render_apart() -> bool:
+    """Have napari slice layers in a thread, so that the window does not wait for what is computed.
+
+    napari has one preference for that for all of its layers, and slices in the window's own thread by default.
+
+    Returns
+    -------
+    bool
+        Whether it was switched on now.
+    """
+    from napari.settings import get_settings
+
+    experimental = get_settings().experimental
+    if experimental.async_:
+        return False
+    experimental.async_ = True
+    return True
 
 
 def lazy_levels_iter(recipe: Recipe, source: Source, layer: Image) -> Steps[list[Any]]:

@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QTimer
 
-from ..core.blocks import part_iter, with_halo
+from ..core.blocks.parts import part_iter
+from ..core.blocks.plan import with_halo
 from ..core.images import PlaneImage
-from ..core.progress import Steps
+from ..core.progress import USER_ERRORS, Steps
 from ..core.recipe import Recipe
 from ..core.steps import Reach
 from .layers import Source, affine_map, take
-from .workers import USER_ERRORS, Job
+from .workers import Job
 
 if TYPE_CHECKING:
     import napari

@@ -13,8 +13,7 @@ from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QSizePolicy, QTableWidget, QTableWidgetItem
 
 from ..core.estimation import NoiseEstimate, estimate_noise_iter
-from ..core.files import write_whole
-from ..core.progress import Steps, within
+from ..core.progress import USER_ERRORS, Steps, within
 from ..core.quality import (
     NOT_FOR_QUANTIFICATION,
     ResidualStructure,
@@ -22,9 +21,9 @@ from ..core.quality import (
     residual_iter,
     residual_structure_iter,
 )
+from ..core.whole import write_whole
 from .dock import Dock, layer_box, narrow
 from .layers import METADATA_KEY, Source, take
-from .workers import USER_ERRORS
 
 if TYPE_CHECKING:
     import napari

@@ -20,7 +20,7 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
 
 def get_zarr_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
     """Return a reader for a folder that tells that it is an OME-Zarr image; None for others, which napari reads."""
-    from ..core.ome_zarr import is_zarr, read_ome_zarr
+    from ..core.ome_zarr.reading import is_zarr, read_ome_zarr
 
     if isinstance(path, list) or not is_zarr(Path(path)):
         return None
@@ -49,7 +49,7 @@ def read_zarr(path: str) -> list[LayerData]:
     ValueError
         If the folder cannot be read.
     """
-    from ..core.ome_zarr import read_ome_zarr
+    from ..core.ome_zarr.reading import read_ome_zarr
     from .layers import METADATA_KEY, levels_as_shown
 
     found = read_ome_zarr(Path(path))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, FileEdit, FloatSpinBox, LineEdit, PushButton, SpinBox, TextEdit
-from napari.utils.theme import get_theme
 
 from ..core.progress import Steps
 from ..core.recipe import Recipe
@@ -196,12 +195,8 @@ class StudyDock(Dock):
     def _open_table(self, checked: Any) -> None:
         from .study_table import StudyTable
 
-        if self.table is not None:
-            with suppress(LookupError, RuntimeError):
-                self.viewer.window.remove_dock_widget(self.table)
-        theme = get_theme(self.viewer.theme)
-        self.table = StudyTable(checked.study, checked.notes, theme.background.as_hex(), theme.text.as_hex())
-        self.viewer.window.add_dock_widget(self.table, name="Study results", area="bottom")
+        table = StudyTable(checked.study, checked.notes, *self.theme_colours())
+        self.table = self.show_below(table, "Study results", self.table)
         self.table.detach(self.native)
 
     def _done(self, result: Any, folder: Path | None) -> None:

@@ -11,6 +11,7 @@ from magicgui.widgets import ComboBox, Container, FloatSpinBox, PushButton
 
 from ..core.classify.fields import CropField, Sizes, field_of
 from ..core.classify.objects import measure_objects
+from ..core.progress import Steps
 from .class_layers import LARGEST_COLOURED, add_objects, add_points
 from .crop_size import CropSize
 from .dock import layer_box, narrow
@@ -87,6 +88,13 @@ class Target:
             return ""
         return field_of(classifier.training, classifier.crop_size).note(self.pixel_size)
 
+    def classify_iter(self, classifier: Classifier, **how: Any) -> Steps[Classified]:
+        """Classify these samples; ``how`` as for `core.workflow.classify_iter`."""
+        from ..core.workflow import classify_iter
+
+        size = self.size_for(classifier)
+        return classify_iter(self.source.image, classifier, centres=self.centres, ids=self.ids, crop_size=size, **how)
+
 
 class TargetFields:
     """Rows that choose an image and what of it is a sample.
@@ -147,8 +155,6 @@ class TargetFields:
             If there is none.
         """
         image = self.image.value
-        if image is None:
-            raise ValueError("There is no image: open one, or take one from File ▸ Open Sample.")
         return Target(take(image), pixel_size=pixel_size_of(image))
 
     def read(self) -> Target:

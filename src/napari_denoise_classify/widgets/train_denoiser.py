@@ -14,14 +14,13 @@ from ..core.denoise.losses import SELF_SUPERVISED, SUPERVISED
 from ..core.denoise.settings import Architecture, DenoiserTraining
 from ..core.denoise.training import Epoch, train_denoiser_iter
 from ..core.files import user_path
-from ..core.progress import Progress
+from ..core.progress import USER_ERRORS, Progress
 from ..core.recipe import Recipe
 from ..core.steps import Parameter, get_step
 from .curves import Curves
 from .parameters import ParameterField
 from .process import ProcessDock
 from .training_data import DataFields, NoiseFields, TrainingData, file_field
-from .workers import USER_ERRORS
 
 if TYPE_CHECKING:
     import napari
@@ -123,7 +122,7 @@ class TrainDenoiserDock(ProcessDock):
     def start(self) -> None:
         """Train as the form says."""
         data, config = self.data.read(), self._config()
-        output = self._output(config, data)
+        output = self._output()
         start_from: Any = self.start_from.value
         code = _code(output, data, config, start_from)
         checkpoint = output.with_suffix(".checkpoint")
@@ -149,7 +148,7 @@ class TrainDenoiserDock(ProcessDock):
             network=self.network.value, samples=self.data.samples.value, noise=self.noise.value, **settings
         )
 
-    def _output(self, config: DenoiserTraining, data: TrainingData) -> Path:
+    def _output(self) -> Path:
         """Return the file to write, if that replaces nothing."""
         chosen: Any = self.output.value
         if chosen is None:
@@ -181,17 +180,11 @@ class TrainDenoiserDock(ProcessDock):
         if self._run is None:
             return
         if self.curves is None:
-            self.curves = Curves(self._colours)
+            self.curves = Curves(self.theme_colours)
             layout = self.native.layout()
             layout.insertWidget(layout.indexOf(self.status.native) + 1, self.curves.canvas, 5)
         self.curves.draw(self.epochs, self._run.total, self._run.clean)
         self._run.drawn = time.monotonic()
-
-    def _colours(self) -> tuple[Any, Any]:
-        from napari.utils.theme import get_theme
-
-        theme = get_theme(self.viewer.theme)
-        return theme.background.as_hex(), theme.text.as_hex()
 
     def _on_report(self, progress: Progress, seconds_left: float | None) -> None:
         run = self._run

@@ -10,8 +10,7 @@ from typing import Any
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
 
-from ..core.progress import USER_ERRORS as USER_ERRORS
-from ..core.progress import Progress, Steps, sentence
+from ..core.progress import USER_ERRORS, Progress, Steps, sentence
 
 
 class Job:

@@ -11,6 +11,7 @@ from magicgui.widgets import CheckBox, PushButton
 from napari.utils.notifications import show_info
 
 from ..core.files import ImageFile
+from ..core.progress import USER_ERRORS
 from ..core.recipe import Processed, Recipe
 from ..core.results import save_processed, save_result
 from .dock import Dock
@@ -20,7 +21,6 @@ from .parameters import StepFields
 from .process import recipe_code
 from .session import session
 from .targets import ClassifierFields, Target, TargetFields, classify_code, show_classes
-from .workers import USER_ERRORS
 
 if TYPE_CHECKING:
     import napari
@@ -80,32 +80,24 @@ class WorkflowDock(Dock):
         if not self.classifier.name:
             self._process(recipe or Recipe())
             return
-        from ..core.workflow import classify_iter
-
         target, classifier = self.target.read(), self.classifier.read()
         method, options = self.explain.explain, self.explain.options
         self.code = code = classify_code(target, self.classifier.name, method, options, recipe)
-        work = classify_iter(
-            target.source.image,
-            classifier,
-            centres=target.centres,
-            ids=target.ids,
-            crop_size=target.size_for(classifier),
-            recipe=recipe,
-            explain=method,
-            **options,
-        )
+        work = target.classify_iter(classifier, recipe=recipe, explain=method, **options)
 
         def done(result: Classified) -> None:
             record = {**result.record, "source": target.source.name, "python": code}
             title = (classifier.recipe if recipe is None else recipe).title
-            if title != "raw":
+            on_disk = target.source.image.lazy
+            if title != "raw" and not on_disk:
                 add_image_like(self.viewer, target.source, result.image, title, record)
             if method is not None:
                 add_explanation(self.viewer, target.source, result, record["explanation"]["method"], record)
             text = show_classes(self.viewer, target, result, classifier.classes, record)
             if not result.record["recipe_matches_training"]:
                 text += "\nNote: prepared otherwise than the training images were."
+            if title != "raw" and on_disk:
+                text += "\nThe crops of an image that is not in memory are not added; Save results… writes them."
             self._save = lambda folder: save_result(folder, *_file(target), result, classifier.classes)
             self.save_button.enabled = True
             self.say(text)
@@ -162,5 +154,4 @@ def _file(target: Target) -> tuple[str, ImageFile]:
     # Without a unit, a TIFF keeps how many pixels there are in one.
     resolution = (1 / sizes["Y"], 1 / sizes["X"])
     stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in target.source.name)
-    data = np.asarray(image.unwrap(image.data))
-    return stem, ImageFile(data, image.axes, Path(stem), resolution, metadata=metadata)
+    return stem, ImageFile(image.unwrap(image.data), image.axes, Path(stem), resolution, metadata=metadata)

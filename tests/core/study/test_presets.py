@@ -21,11 +21,6 @@ SMALL: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NAPARI_DENOISE_CLASSIFY_CACHE", str(tmp_path / "user cache"))
-
-
 def declared(crops: Crops, name: str, **settings: Any) -> Study:
     return declare(crops, preset=name, **settings)[0]
 

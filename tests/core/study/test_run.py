@@ -1,16 +1,10 @@
-"""Running a study: the same splits for all, everything once, and the rest goes on."""
+"""Running a study: the same splits for all, and what is done in a cell."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,35 +12,14 @@ import pandas as pd
 import pytest
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify import Crops, Recipe, StudyResult
-from napari_denoise_classify.core.denoise.weights import registry
+from napari_denoise_classify import Crops, Recipe
 from napari_denoise_classify.core.progress import Progress, run
 from napari_denoise_classify.core.study import cells as cells_module
-from napari_denoise_classify.core.study.result import load_study
 from napari_denoise_classify.core.study.run import Checked, FinishedCell, declare, study_iter
 
-RECIPES = {"raw": Recipe(), "median": Recipe(["median"]), "centre": Recipe(["median", "centre"])}
-FAST = {"knn": "knn", "forest": ("random_forest", {"trees": 10})}
-FOLDS = "cross-validation:folds=3"
+from .small import FAST, FOLDS, RECIPES
+
 WHERE = ["condition", "recipe", "classifier", "repeat", "fold"]
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NAPARI_DENOISE_CLASSIFY_CACHE", str(tmp_path / "user cache"))
-
-
-def assert_equal(one: StudyResult, other: StudyResult) -> None:
-    """The same numbers, seconds aside."""
-    pd.testing.assert_frame_equal(one.cells.drop(columns="seconds"), other.cells.drop(columns="seconds"))
-    for name in ("predictions", "quality", "drift"):
-        a, b = getattr(one, name), getattr(other, name)
-        assert (a is None) == (b is None)
-        if a is not None:
-            pd.testing.assert_frame_equal(a, b)
-
-
-# --- what is done ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("design", [FOLDS, "partitions:partitions=3", "holdout:test_fraction=0.3,repeats=2"])
@@ -216,144 +189,6 @@ def test_any_classifier_is_explained_by_occlusion(crops: Crops) -> None:
     assert none.examples[0]["heats"] == {}
 
 
-# --- once, again, and in spite of it all ----------------------------------------------------------------------------
-
-
-def test_another_classifier_denoises_nothing(crops: Crops, tmp_path: Path) -> None:
-    first = ndc.study(crops, RECIPES, ["knn"], FOLDS, cache=tmp_path / "cache")
-    assert first.record["cache"]["misses"] == len(crops)  # the recipe with the mask shares the median of the other
-    second = ndc.study(crops, RECIPES, FAST, FOLDS, cache=tmp_path / "cache")
-    assert second.record["cache"]["misses"] == 0
-    assert second.record["seconds"]["denoising_now"] == 0
-    # alone, two recipes would run the median for each of two classifiers, and for each of three folds
-    seconds = second.record["seconds"]
-    assert seconds["saved_by_classifier"] == pytest.approx(3 * seconds["denoising"])
-    assert seconds["saved_by_cell"] == pytest.approx(11 * seconds["denoising"])
-    mine = second.predictions.query("classifier == 'knn'").reset_index(drop=True)
-    pd.testing.assert_frame_equal(mine, first.predictions)
-    alone = ndc.study(crops, RECIPES, FAST, FOLDS, cache=tmp_path / "other")
-    assert alone.record["cache"]["misses"] == len(crops)  # not once for each of two classifiers and three folds
-
-
-def test_a_study_reruns_to_the_same_numbers(crops: Crops, tmp_path: Path) -> None:
-    nets = {"cnn": ("cnn", {"input_size": 16, "epochs": 1, "batch_size": 16}), "svm": "svm", **FAST}
-    settings: dict[str, Any] = {"noise": ["", "gaussian:25"], "seed": 7, "training": "mismatched"}
-    result = ndc.study(crops, RECIPES, nets, FOLDS, folder=tmp_path / "one", cache=tmp_path / "a", **settings)
-    again = ndc.study(tmp_path / "one" / "study.json", crops=crops, cache=tmp_path / "b")
-    assert_equal(result, again)
-    assert again.study == result.study
-    other = run(study_iter(crops, RECIPES, FAST, FOLDS, **{**settings, "seed": 8}))
-    assert not np.array_equal(other.predictions["sample"], result.predictions["sample"][: len(other.predictions)])
-
-
-def test_a_study_knows_its_data(crops: Crops, tmp_path: Path) -> None:
-    result = ndc.study(crops, RECIPES, ["knn"], FOLDS, folder=tmp_path)
-    with pytest.raises(ValueError, match="given as they are: give them again"):
-        ndc.study(result.study)
-    with pytest.raises(ValueError, match="not those of this study"):
-        ndc.study(result.study, crops=crops.subset(np.arange(40)))
-    with pytest.raises(ValueError, match="design is settled by the study"):
-        ndc.study(result.study, design=FOLDS, crops=crops)
-    synthetic = ndc.study("synthetic:signatures:count=9,side=32", {"raw": Recipe()}, ["knn"], "holdout")
-    assert_equal(ndc.study(synthetic.study), synthetic)
-
-
-def test_a_study_file_finds_its_data_again(crops: Crops, tmp_path: Path) -> None:
-    assert crops.groups is not None
-    rows = ["path,class,field"]
-    for i, (image, label, group) in enumerate(zip(crops.images, crops.labels, crops.groups, strict=True)):
-        np.save(tmp_path / f"{i}.npy", image)
-        rows.append(f"{i}.npy,{label},{group}")
-    (tmp_path / "crops.csv").write_text("\n".join(rows))
-    table = tmp_path / "crops.csv"
-    result = ndc.study(str(table), RECIPES, FAST, FOLDS, group="field", folder=tmp_path / "study")
-    assert result.study.data.groups == 6
-    assert_equal(ndc.study(tmp_path / "study" / "study.json"), result)
-    table.write_text("\n".join(rows[:-1]))
-    with pytest.raises(ValueError, match="are not those of this study"):
-        ndc.study(tmp_path / "study" / "study.json")
-
-
-def test_a_result_is_saved_without_loss(crops: Crops, tmp_path: Path) -> None:
-    small = ("cnn", {"input_size": 16, "epochs": 1, "batch_size": 16})
-    result = ndc.study(crops, RECIPES, {"cnn": small}, "holdout", folder=tmp_path, noise=["", "gaussian:25"])
-    read = load_study(tmp_path)
-    pd.testing.assert_frame_equal(read.cells, result.cells)
-    assert_equal(read, result)
-    assert read.study == result.study
-    assert read.notes == result.notes
-    assert read.record == json.loads(json.dumps(result.record))
-    for one, other in zip(read.examples, result.examples, strict=True):
-        assert one.keys() == other.keys()
-        np.testing.assert_array_equal(one["images"]["median"], other["images"]["median"])
-        np.testing.assert_array_equal(one["heats"]["median"], other["heats"]["median"])
-        assert list(one["predicted"]["raw"]) == list(other["predicted"]["raw"])
-    with pytest.raises(ValueError, match="holds no finished study"):
-        load_study(tmp_path / "nowhere")
-    (tmp_path / "cells.csv").unlink()
-    with pytest.raises(ValueError, match=r"damaged \(cells.csv"):
-        load_study(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["study.json", "result.json", "examples.npz", "cells.csv", "predictions.csv"])
-def test_a_damaged_result_is_refused(crops: Crops, tmp_path: Path, name: str) -> None:
-    ndc.study(crops, {"raw": Recipe()}, ["knn"], "holdout", folder=tmp_path)
-    whole = (tmp_path / name).read_bytes()
-    rng = np.random.default_rng(0)
-    damaged = np.frombuffer(whole, np.uint8).copy()
-    damaged[rng.integers(0, len(whole), len(whole) // 10)] = 255
-    for content in (b"", whole[: len(whole) // 2], damaged.tobytes(), b"<html></html>\n", b"[]"):
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError):  # noqa: PT011  # sentences differ: what matters is that it is one
-            load_study(tmp_path)
-
-
-def test_damaged_cells_are_run_again(crops: Crops, tmp_path: Path) -> None:
-    result = ndc.study(crops, RECIPES, ["knn"], "holdout", folder=tmp_path)
-    kept = sorted((tmp_path / "cells").glob("*.npz"))
-    for seed in range(8):
-        rng = np.random.default_rng(seed)
-        for path in kept:
-            content = np.frombuffer(path.read_bytes(), np.uint8).copy()
-            content[rng.integers(0, len(content), 5)] = rng.integers(0, 256, 5)
-            path.write_bytes(content.tobytes())
-        assert_equal(ndc.study(crops, RECIPES, ["knn"], "holdout", folder=tmp_path), result)
-
-
-def test_class_names_survive_a_csv(crops: Crops, tmp_path: Path) -> None:
-    labels = np.where(crops.labels == "spot", "NA", "01")
-    result = ndc.study(dataclasses.replace(crops, labels=labels, groups=None), RECIPES, FAST, FOLDS, folder=tmp_path)
-    assert_equal(load_study(tmp_path), result)
-
-
-def test_a_failing_cell_is_reported_and_the_rest_goes_on(crops: Crops) -> None:
-    recipes = {**RECIPES, "bad": Recipe([("dncnn", {"weights": "no such file.pth"})])}
-    classifiers = {**FAST, "greedy": ("knn", {"neighbours": 500})}
-    result = ndc.study(crops, recipes, classifiers, FOLDS)
-    failed = result.cells[result.cells["status"] == "failed"]
-    assert len(failed) == 3 * (3 + 3)  # three folds of the bad recipe's classifiers, and of the greedy one elsewhere
-    assert set(failed.query("recipe == 'bad' and classifier == 'knn'")["error"].str[:30]) == {
-        "dncnn: weights='no such file.pth'"[:30]
-    }
-    assert failed.query("recipe == 'raw'")["error"].str.contains("neighbours=500 is not allowed").all()
-    assert failed["macro_f1"].isna().all()
-    good = ndc.study(crops, RECIPES, FAST, FOLDS)
-    pd.testing.assert_frame_equal(good.predictions, result.predictions)
-    assert any(note.startswith("18 of 36 cells failed") for note in result.notes)
-
-
-def test_failed_cells_are_tried_again(crops: Crops, tmp_path: Path) -> None:
-    weights = tmp_path / "mine.safetensors"
-    recipes = {"raw": Recipe(), "net": Recipe([("dncnn", {"weights": str(weights)})])}
-    result = ndc.study(crops, recipes, ["knn"], FOLDS, folder=tmp_path / "study")
-    assert list(result.cells["status"]) == ["done"] * 3 + ["failed"] * 3
-    weights.write_bytes(registry()["dncnn_gray_blind"].path.read_bytes())
-    result = ndc.study(crops, recipes, ["knn"], FOLDS, folder=tmp_path / "study")
-    assert list(result.cells["status"]) == ["done"] * 6
-    assert result.record["cache"]["cells_reused"] == 3
-    assert any("'net' uses weights from a file" in note for note in result.notes)
-
-
 def test_progress_shows_cells_as_they_finish(crops: Crops) -> None:
     seen: list[Progress] = []
     result = run(study_iter(crops, RECIPES, FAST, FOLDS), seen.append)
@@ -368,118 +203,6 @@ def test_progress_shows_cells_as_they_finish(crops: Crops) -> None:
     finished = [data for data in told if isinstance(data, FinishedCell)]
     assert len(finished) == 18
     pd.testing.assert_frame_equal(pd.DataFrame([row for cell in finished for row in cell.rows]), result.cells)
-
-
-def test_a_cancelled_study_goes_on_where_it_was(crops: Crops, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"folder": tmp_path / "study", "cache": tmp_path / "cache"}
-    work = study_iter(crops, RECIPES, FAST, FOLDS, **settings)
-    done = 0
-    while done < 7:
-        done += isinstance(next(work).data, FinishedCell)
-    work.close()
-    result = ndc.study(crops, RECIPES, FAST, FOLDS, **settings)
-    assert result.record["cache"]["cells_reused"] == 7
-    assert_equal(result, ndc.study(crops, RECIPES, FAST, FOLDS))
-
-
-def test_the_seconds_of_a_resumed_study_are_those_of_all_its_runs(crops: Crops, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"folder": tmp_path / "study", "cache": tmp_path / "cache"}
-    spent = 0.0
-    for cells in (2, 3):  # cancelled twice
-        start = time.perf_counter()
-        work = study_iter(crops, RECIPES, FAST, FOLDS, **settings)
-        done = 0
-        while done < cells:
-            done += isinstance(next(work).data, FinishedCell)
-        time.sleep(0.3)  # whatever takes its time in a run counts
-        work.close()
-        spent += time.perf_counter() - start
-    first = ndc.study(crops, RECIPES, FAST, FOLDS, **settings)
-    seconds = first.record["seconds"]
-    assert seconds["runs"] == 3
-    assert 0.6 + seconds["total_now"] < seconds["total"] < spent + seconds["total_now"] + 0.1
-    assert seconds["training_and_testing"] == pytest.approx(first.cells["seconds"].sum(), rel=0.05)
-    again = ndc.study(crops, RECIPES, FAST, FOLDS, **settings)
-    pd.testing.assert_frame_equal(again.cells, first.cells)  # the seconds of kept cells, too
-    assert again.record["seconds"]["runs"] == 4
-    assert again.record["seconds"]["training_and_testing"] == seconds["training_and_testing"]
-    assert again.record["seconds"]["total"] == pytest.approx(
-        seconds["total"] + again.record["seconds"]["total_now"], abs=0.5
-    )
-    (tmp_path / "study" / "cells" / "seconds.json").write_text("[]")
-    assert ndc.study(crops, RECIPES, FAST, FOLDS, **settings).record["seconds"]["runs"] == 1
-    other = ndc.study(crops, RECIPES, ["knn"], FOLDS, overwrite=True, **settings)
-    assert other.record["seconds"]["runs"] == 1
-
-
-def test_a_study_does_not_replace_another(crops: Crops, tmp_path: Path) -> None:
-    folder = tmp_path / "study"
-    first = ndc.study(crops, RECIPES, ["knn"], FOLDS, folder=folder)
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match=r"holds another study: choose another folder, or allow overwriting\."):
-        ndc.study(crops, RECIPES, FAST, FOLDS, folder=folder)
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    assert_equal(ndc.study(folder / "study.json", crops=crops, folder=folder), first)  # the same one may
-    other = ndc.study(crops, RECIPES, FAST, FOLDS, folder=folder, overwrite=True)
-    assert_equal(load_study(folder), other)
-    foreign = tmp_path / "mine"
-    foreign.mkdir()
-    (foreign / "cells.csv").write_text("of my own")
-    with pytest.raises(ValueError, match=r"holds a file cells\.csv that is of no study"):
-        ndc.study(crops, RECIPES, ["knn"], FOLDS, folder=foreign)
-    (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="cannot be made"):
-        ndc.study(crops, RECIPES, ["knn"], FOLDS, folder=tmp_path / "file")
-
-
-_KILLED = """
-import sys
-from tests.conftest import _make_crops
-from tests.core.study.test_run import KILLED
-from napari_denoise_classify.core.progress import run
-from napari_denoise_classify.core.study.run import FinishedCell, study_iter
-
-def told(progress):
-    if isinstance(progress.data, FinishedCell):
-        print(progress.data.recipe, flush=True)
-
-run(study_iter(_make_crops(), folder=sys.argv[1], cache=sys.argv[2], **KILLED), told)
-"""
-KILLED: dict[str, Any] = {
-    "recipes": {"raw": Recipe(), "dncnn": Recipe(["dncnn"])},
-    "classifiers": {"knn": "knn", "cnn": ("cnn", {"input_size": 16, "epochs": 1, "batch_size": 16})},
-    "design": FOLDS,
-    "noise": "gaussian:25",
-}
-
-
-def test_a_killed_study_goes_on_where_it_was(crops: Crops, tmp_path: Path) -> None:
-    folder, cache = tmp_path / "study", tmp_path / "cache"
-    root = Path(__file__).parents[3]
-    process = subprocess.Popen(
-        [sys.executable, "-c", _KILLED, str(folder), str(cache)],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    with process.stdout:
-        for n, _ in enumerate(process.stdout, 1):
-            if n == 7:
-                break
-        time.sleep(0.05)  # somewhere in the next one
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    finished = len(list((folder / "cells").glob("[!.]*.npz")))
-    assert 7 <= finished < 12
-    before = {path: path.stat().st_mtime_ns for path in (folder / "cells").glob("[!.]*.npz")}
-    result = ndc.study(crops, folder=folder, cache=cache, **KILLED)
-    assert result.record["cache"]["cells_reused"] == finished
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert (result.cells["status"] == "done").all()
-    assert_equal(result, ndc.study(crops, cache=tmp_path / "another", **KILLED))
-    assert_equal(load_study(folder), result)
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def augment(
     groups = None if groups is None else np.asarray(groups)
     for name, values in (("labels", labels), ("groups", groups)):
         if values is not None and len(values) != len(images):
-            raise ValueError(f"There are {len(images)} images but {len(values)} {name}.")
+            raise ValueError(f"There are {len(images)} images but {len(values)} {name}: give one for each.")
     if isinstance(images, ScaledCrops) and (noise is None or intensity_range == (0.0, 1.0)):
         made = augment(images.images, labels, groups, rng, rotations, flips, noise, images.limits)
         return made._replace(images=ScaledCrops(made.images, images.limits))

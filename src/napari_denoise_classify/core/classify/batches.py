@@ -166,20 +166,21 @@ class Mosaic:
     ----------
     samples : Samples
     recipe : Recipe
-        Without steps the image is as it was, and nothing is copied.
+        Without steps the image is as it was, and nothing is copied. Nor is it where the image is lazy: see
+        `prepared_lazily`.
     """
 
     def __init__(self, samples: Samples, recipe: Recipe) -> None:
         source = samples.source
         self._samples = samples
         self._pad = 0 if samples.sizes is None else int(samples.sizes.max())
-        self._kept = 0.0
+        self._masks, self._kept = recipe.masks, 0.0
         self._planes = samples.planes_of
         self._corners = samples.corners + self._pad
         shape = (*source.lead_shape, *(n + 2 * self._pad for n in source.plane_shape))
         self._canvas: npt.NDArray[Any] | None = None
         self._mask: npt.NDArray[np.bool_] | None = None
-        if recipe and recipe.upscale == 1:
+        if recipe and recipe.upscale == 1 and not source.lazy:
             n_lead = len(source.lead_shape)
             self._canvas = np.empty((*shape, *source.data.shape[n_lead + 2 :]), source.data.dtype)
             self._inner(self._canvas)[...] = source.data
@@ -192,6 +193,8 @@ class Mosaic:
 
     def add(self, rows: npt.NDArray[np.intp], images: list[Image], masks: list[BoolArray] | None) -> None:
         """Put prepared samples, and what their masks kept, at the places of ``rows``."""
+        if masks is not None:
+            self._kept += sum(float(mask.mean()) for mask in masks)
         if self._canvas is None:
             return
         shapes = np.array([image.shape[:2] for image in images])
@@ -211,7 +214,6 @@ class Mosaic:
                 kept = np.stack([masks[i] for i in here])
                 which, y, x = np.nonzero(kept)
                 self._mask[index][tops[which] + y, lefts[which] + x] = True
-                self._kept += float(kept.mean(axis=(1, 2)).sum())
 
     @property
     def image(self) -> Any:
@@ -229,4 +231,4 @@ class Mosaic:
     @property
     def kept(self) -> float:
         """The fraction of the samples' pixels that the masks kept."""
-        return 1.0 if self._mask is None else self._kept / len(self._samples)
+        return 1.0 if not self._masks else self._kept / len(self._samples)

@@ -120,7 +120,7 @@ class Classifier:
             colour = self.samples == 1 and array.ndim == 3 and array.shape[-1] in (3, 4)  # no stack is that narrow
             if array.ndim not in (single, single + 1) or colour:
                 kind = "RGB images (Y, X, 3)" if self.samples == 3 else "gray images (Y, X)"
-                raise ValueError(f"This classifier knows {kind}; this array has shape {array.shape}.")
+                raise ValueError(f"This classifier knows {kind}; this array has shape {array.shape}: give such images.")
             images = [array] if array.ndim == single else list(array)
         crops = [np.asarray(image) for image in images]
         crops = [c[..., :3] if c.ndim == 3 and c.shape[-1] == 4 else c for c in crops]

@@ -49,7 +49,7 @@ class Crops:
         for name in ("labels", "groups", "names"):
             values = getattr(self, name)
             if values is not None and len(values) != len(self.images):
-                raise ValueError(f"There are {len(self.images)} images but {len(values)} {name}.")
+                raise ValueError(f"There are {len(self.images)} images but {len(values)} {name}: give one for each.")
         check_images(self.images, self.names)
 
     def __len__(self) -> int:
@@ -129,7 +129,7 @@ def check_images(images: Sequence[Image], names: Sequence[str] | None = None) ->
         If there are none, or gray and RGB ones or dtypes are mixed, or one is not a plane or holds NaN.
     """
     if len(images) == 0:
-        raise ValueError("There are no images.")
+        raise ValueError("There are no images: give at least one.")
     for i, image in enumerate(images):
         name = names[i] if names is not None else f"image {i}"
         if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] != 3) or image.size == 0:
@@ -200,7 +200,7 @@ def load_crops(path: str | Path, group: str | None = None) -> Crops:
     elif path.suffix.lower() in TABLES and path.is_file():
         paths, labels, groups = _list_table(path, group)
     else:
-        raise ValueError(f"{path} is neither a folder nor a .csv or .tsv table.")
+        raise ValueError(f"{path} is neither a folder nor a .csv or .tsv table: give one of these.")
     return Crops(
         [read_crop(p) for p in paths],
         np.array(labels, dtype=np.str_),
@@ -222,7 +222,7 @@ def _list_folder(folder: Path, group: str | None) -> tuple[list[Path], list[str]
     matches = [pattern.search(p.name) for p in paths]
     found = [m[1] for m in matches if m is not None and pattern.groups and m[1] is not None]
     if len(found) < len(paths):
-        raise ValueError(f"group={group!r} finds no group in the names of {len(paths) - len(found)} files.")
+        raise ValueError(f"group={group!r} finds no group in the names of {len(paths) - len(found)} files: mend it.")
     return paths, [p.parent.name for p in paths], found
 
 
@@ -261,7 +261,7 @@ def read_table(table: Path, wanted: list[str]) -> Any:
         raise ValueError(f"{table} has no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}.")
     if frame[wanted].isna().any().any():
         row = int(np.flatnonzero(frame[wanted].isna().any(axis=1))[0])
-        raise ValueError(f"{table}: row {row + 2} lacks a value in {', '.join(wanted)}.")
+        raise ValueError(f"{table}: row {row + 2} lacks a value in {', '.join(wanted)}: fill it in.")
     return frame
 
 

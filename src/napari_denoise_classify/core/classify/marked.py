@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files import ImageFile, read_image
+from ..files import LARGE, ImageFile, read_image
 from ..images import PlaneImage
 from .datasets import Crops, read_table
 from .fields import CropField, Unit, pixel_size_of
@@ -66,8 +66,8 @@ def load_marked(
     for k, path in enumerate(images):
         table = tables[k]
         if len(table) == 0:
-            raise ValueError(f"The table has no row for {path.name}.")
-        file = read_image(path)
+            raise ValueError(f"The table has no row for {path.name}: add some, or leave that image out.")
+        file = read_image(path, lazy_above=LARGE)
         if axes:
             file = replace(file, axes=axes.upper())
         source = PlaneImage.wrap(file.data, file.axes)
@@ -120,7 +120,7 @@ def _of_points(source: PlaneImage, file: ImageFile, table: Any, groups: list[str
 def _of_objects(
     source: PlaneImage, file: ImageFile, labels: Path, table: Any, groups: list[str] | None, field: CropField
 ) -> Crops:
-    objects = read_image(labels).data
+    objects = read_image(labels, lazy_above=LARGE).data
     expected = (*source.lead_shape, *source.plane_shape)
     if objects.shape != expected:
         raise ValueError(f"{labels} has shape {objects.shape}, but {file.path.name} {expected}: they must be equal.")

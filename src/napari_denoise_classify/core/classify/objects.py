@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..images import PlaneImage
+from ..images import Index, PlaneImage
+
+_PART = 2048  # side, in pixels, of the parts of a lazy label image that are read at a time, about
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +59,7 @@ def measure_objects(labels: Any) -> Objects:
     Parameters
     ----------
     labels : (…, Y, X) array of int
-        0 is background.
+        0 is background. A lazy one is read part by part.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def measure_objects(labels: Any) -> Objects:
     parts = [np.empty((0, 4 + len(source.lead_shape)))]
     ids = [np.empty(0, np.intp)]
     for index in source.indices():
-        found, measured = _measure_plane(source.raw_plane(index))
+        found, measured = _measure_plane(source, index)
         ids.append(found)
         lead = np.tile(np.array(index, float), (len(found), 1))
         parts.append(np.hstack([measured[:, :1], lead, measured[:, 1:]]))
@@ -83,8 +86,51 @@ def measure_objects(labels: Any) -> Objects:
     return Objects(numbers, rows[:, 1:-1], rows[:, -1])
 
 
-def _measure_plane(plane: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Return the numbers of one plane's objects, and area, centroid (Y, X) and side of each: one sort for all."""
+def _parts(source: PlaneImage) -> Iterator[tuple[slice, slice]]:
+    """Cut a plane into what is read at a time: all of it, or whole chunks of a lazy one."""
+    if not source.lazy:
+        yield slice(0, source.plane_shape[0]), slice(0, source.plane_shape[1])
+        return
+    n_lead = len(source.lead_shape)
+    edges = []
+    for lengths in source.data.chunks[n_lead : n_lead + 2]:
+        step = max(lengths) * max(1, _PART // max(lengths))
+        edges.append([slice(start, min(start + step, sum(lengths))) for start in range(0, sum(lengths), step)])
+    yield from product(*edges)
+
+
+def _measure_plane(source: PlaneImage, index: Index) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Return the numbers of one plane's objects, and area, centroid (Y, X) and side of each."""
+    ids, rows = [], []
+    for part in _parts(source):
+        plane = source.read([index], *part).data[0] if source.lazy else source.raw_plane(index)
+        found, extents = _measure_part(plane, part[0].start, part[1].start)
+        ids.append(found)
+        rows.append(extents)
+    numbers, which = np.unique(np.concatenate(ids), return_inverse=True)
+    parts = np.concatenate(rows)
+    area, *sums = (np.bincount(which, column, len(numbers)) for column in parts[:, :3].T)
+    ends = np.full((len(numbers), 4), -np.inf)
+    np.maximum.at(ends, which, parts[:, 3:])
+    columns: list[npt.NDArray[Any]] = [area]
+    reach = np.zeros(len(numbers))
+    for k, total in enumerate(sums):
+        centre = total / area
+        columns.append(centre)
+        reach = np.maximum(reach, np.maximum(centre + ends[:, 2 * k], ends[:, 2 * k + 1] - centre))
+    return numbers, np.stack([*columns, 2 * reach + 1], axis=1)
+
+
+def _measure_part(plane: npt.NDArray[Any], top: int, left: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Measure the objects of a part of a plane: one sort for all.
+
+    Returns
+    -------
+    ids : (N,) array of int
+    extents : (N, 7) array
+        Area, the sums of Y and X, then for each of them what is to be as large as can be: minus the lowest, the
+        highest.
+    """
     flat = plane.ravel()
     pixels = np.flatnonzero(flat > 0)
     values = flat[pixels]
@@ -92,16 +138,13 @@ def _measure_plane(plane: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.N
     pixels, values = pixels[order], values[order]
     starts = np.flatnonzero(np.diff(values, prepend=0))
     if len(starts) == 0:
-        return np.empty(0, np.intp), np.empty((0, 4))
+        return np.empty(0, np.intp), np.empty((0, 7))
     area = np.diff(starts, append=len(values))
-    columns = [area.astype(float)]
-    reach = np.zeros(len(starts))
-    for coordinate in np.divmod(pixels, plane.shape[1]):
-        centre = np.add.reduceat(coordinate, starts) / area
-        columns.append(centre)
-        reach = np.maximum(reach, centre - np.minimum.reduceat(coordinate, starts))
-        reach = np.maximum(reach, np.maximum.reduceat(coordinate, starts) - centre)
-    return values[starts].astype(np.intp), np.stack([*columns, 2 * reach + 1], axis=1)
+    sums, ends = [], []
+    for coordinate, first in zip(np.divmod(pixels, plane.shape[1]), (top, left), strict=True):
+        sums.append(np.add.reduceat(coordinate, starts) + first * area)
+        ends += [-np.minimum.reduceat(coordinate, starts) - first, np.maximum.reduceat(coordinate, starts) + first]
+    return values[starts].astype(np.intp), np.stack([area, *sums, *ends], axis=1).astype(float)
 
 
 @dataclass(frozen=True, eq=False)

@@ -94,5 +94,5 @@ def folds(y: npt.ArrayLike, groups: npt.ArrayLike | None, n_splits: int, seed: i
     found = list(splitter.split(y, y, groups))
     n_classes = len(np.unique(y))
     if any(len(np.unique(y[train])) < n_classes for train, _ in found):
-        raise ValueError("Some class occurs in too few groups for folds by group.")
+        raise ValueError("Some class occurs in too few groups for folds by group: add groups that hold it.")
     return found

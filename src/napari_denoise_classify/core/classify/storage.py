@@ -15,9 +15,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ..files import user_path, write_whole
+from ..files import user_path
 from ..recipe import Recipe
 from ..steps import get_step
+from ..whole import write_whole
 from .bundle import Classifier
 from .checks import UntrustedError, check_estimator, check_pipeline
 
@@ -149,7 +150,9 @@ def load_classifier(path: str | Path) -> Classifier:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{path} is damaged: {where} is not as it should be ({first['msg']}).") from None
+        raise ValueError(
+            f"{path} is damaged: {where} is not as it should be ({first['msg']}). Copy or save it again."
+        ) from None
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, ValueError) and str(path) in str(error):
             raise
@@ -174,7 +177,9 @@ def load_classifier(path: str | Path) -> Classifier:
     except UntrustedError as error:
         raise ValueError(f"{path} is refused: {error}") from None
     except Exception as error:  # whatever a forged file may bring about
-        raise ValueError(f"{path} is damaged: its parts do not fit together ({error}).") from error
+        raise ValueError(
+            f"{path} is damaged: its parts do not fit together ({error}). Copy or save it again."
+        ) from error
 
 
 def example_classifier() -> Path:

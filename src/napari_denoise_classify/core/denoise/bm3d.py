@@ -12,7 +12,7 @@ from ..device import ON_CPU, best_device, is_out_of_memory
 from ..images import FloatArray
 from ..progress import Progress, Steps, within
 from ..steps import param, step
-from .classical import Sigma, from_opponent, noise_levels, opponent
+from .classical import Sigma, from_opponent, noise_levels_iter, opponent
 
 if TYPE_CHECKING:
     import torch
@@ -219,7 +219,8 @@ def bm3d(
     tall, wide = (side + (_PATCH - side) % stride for side in (max(height, _SMALLEST), max(width, _SMALLEST)))
     border = ((0, tall - height), (0, wide - width), (0, 0))
     out = planes.copy()
-    for i, level in enumerate(noise_levels(planes, sigma)):
+    levels = yield from within(noise_levels_iter(planes, sigma), 0.0, 0.0)
+    for i, level in enumerate(levels):
         share = i / len(planes), (i + 1) / len(planes)
         yield Progress(share[0], f"plane {i + 1} of {len(planes)}")
         if level <= 0:

@@ -32,6 +32,7 @@ _OPPONENT: FloatArray = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32
 _OPPONENT /= np.linalg.norm(_OPPONENT, axis=1, keepdims=True)
 
 
+_MEASURED = 0.1  # the part of a run that measuring the noise counts for
 _WAVELET_SIDE = 32  # the shortest side that a wavelet transform of a few levels can do
 
 
@@ -56,8 +57,8 @@ def from_opponent(planes: FloatArray) -> FloatArray:
     return np.dot(planes, _OPPONENT) if planes.shape[-1] == 3 else planes
 
 
-def noise_levels(planes: FloatArray, sigma: float | None) -> list[float]:
-    """Find the noise level of every plane.
+def noise_levels_iter(planes: FloatArray, sigma: float | None) -> Steps[list[float]]:
+    """Find the noise level of every plane; there is progress before each that is measured.
 
     Parameters
     ----------
@@ -72,7 +73,13 @@ def noise_levels(planes: FloatArray, sigma: float | None) -> list[float]:
     """
     from ..estimation import estimate_sigma
 
-    return [(estimate_sigma(plane) if sigma is None else sigma) / 255 for plane in planes]
+    if sigma is not None:
+        return [sigma / 255] * len(planes)
+    levels = []
+    for i, plane in enumerate(planes):
+        yield Progress(i / len(planes), f"measuring the noise of plane {i + 1} of {len(planes)}")
+        levels.append(estimate_sigma(plane) / 255)
+    return levels
 
 
 def by_parts(
@@ -89,7 +96,7 @@ def by_parts(
     ----------
     planes : (N, Y, X, S) float32
     levels : list of float
-        From `noise_levels`. A plane without noise stays as it is.
+        From `noise_levels_iter`. A plane without noise stays as it is.
     denoise : callable
         From a plane or a part of one, (Y, X, S) float32, and its noise level to the same shape.
     tile : int, optional
@@ -115,6 +122,19 @@ def by_parts(
         if levels[i] > 0:
             out[i][part.inner] = denoise(np.ascontiguousarray(planes[i][part.outer]), levels[i])[part.crop]
     return out
+
+
+def _measured_iter(
+    planes: FloatArray,
+    sigma: float | None,
+    denoise: Callable[[FloatArray, float], FloatArray],
+    *,
+    tile: int | None = None,
+    halo: int = 0,
+) -> Steps[FloatArray]:
+    """As `by_parts`, with the noise level that is given, or each plane's own."""
+    levels = yield from within(noise_levels_iter(planes, sigma), 0.0, start := 0.0 if sigma is not None else _MEASURED)
+    return (yield from within(by_parts(planes, levels, denoise, tile=tile, halo=halo), start, 1.0))
 
 
 def _kernel_halo(samples: int, *, kernel_size: int, **_: Any) -> int:
@@ -210,7 +230,7 @@ def bilateral(
         filtered: FloatArray = cv2.bilateralFilter(plane, 2 * max(1, round(3 * width)) + 1, reach, width)
         return filtered.reshape(plane.shape)
 
-    return (yield from by_parts(planes, noise_levels(planes, sigma), denoise))
+    return (yield from _measured_iter(planes, sigma, denoise))
 
 
 @step(
@@ -228,7 +248,7 @@ def tv(planes: FloatArray, *, sigma: Sigma = None, strength: Strength = 0.8) -> 
         smooth: FloatArray = denoise_tv_chambolle(opponent(plane), weight=strength * level, channel_axis=-1)
         return from_opponent(smooth)
 
-    return (yield from by_parts(planes, noise_levels(planes, sigma), denoise, tile=1024, halo=64))
+    return (yield from _measured_iter(planes, sigma, denoise, tile=1024, halo=64))
 
 
 @step(
@@ -269,7 +289,7 @@ def wavelet(
         )
         return smooth.reshape(plane.shape)
 
-    noise = noise_levels(planes, sigma)
+    noise = yield from within(noise_levels_iter(planes, sigma), 0.0, 0.0)
     total = np.zeros_like(planes)
     for k, (y, x) in enumerate(product(range(shifts), repeat=2)):
         window = padded[:, y : y + tall, x : x + wide]
@@ -313,6 +333,4 @@ def nlm(
         return filtered.reshape(plane.shape)
 
     # The filter pads by reflection, so parts need every pixel that the patches reach.
-    return (
-        yield from by_parts(planes, noise_levels(planes, sigma), denoise, tile=512, halo=search_distance + patch_size)
-    )
+    return (yield from _measured_iter(planes, sigma, denoise, tile=512, halo=search_distance + patch_size))

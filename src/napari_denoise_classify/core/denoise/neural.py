@@ -246,7 +246,7 @@ def drunet(
     weights: Annotated[str, _weights("drunet")] = "auto",
 ) -> Steps[FloatArray]:
     """Deep residual U-Net that is told the noise level; its official weights (131 MB) are downloaded once."""
-    from ..noise import estimate_sigma
+    from ..estimation import estimate_sigma
 
     yield Progress(0.0, "loading the weights")
     loaded, _ = open_network("drunet", weights, planes.shape[-1])

@@ -110,7 +110,7 @@ def load_examples(
         counts = {what: len(p) for what, p in planes.items()}
         if len(set(counts.values())) > 1:
             listed = ", ".join(f"{count} of its {what}" for what, count in counts.items())
-            raise ValueError(f"{name}: the numbers of planes differ ({listed}).")
+            raise ValueError(f"{name}: the numbers of planes differ ({listed}): give as many of each.")
         for k in range(len(next(iter(planes.values())))):
             here = {what: p[k][0] for what, p in planes.items()}
             weight = here.get("masks")
@@ -166,7 +166,7 @@ def _check_partners(first: Mapping[str, object], others: Mapping[str, object] | 
     if any(lonely):
         sides = (f"without a {what} image: ", f"{what} images without a partner: ")
         listed = "; ".join(text + _few(names) for text, names in zip(sides, lonely, strict=True) if names)
-        raise ValueError(f"The images are matched by name, and some have no partner ({listed}).")
+        raise ValueError(f"The images are matched by name, and some have no partner ({listed}): rename or remove them.")
 
 
 def _few(names: list[str], most: int = 5) -> str:

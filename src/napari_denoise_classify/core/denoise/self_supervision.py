@@ -50,7 +50,10 @@ def self_supervised(
     side = min(planes.shape[1:3])
     if side < 32:
         raise ValueError("self_supervised needs an image of at least 32 × 32 pixels: choose another method.")
-    lines = [estimate_poisson_gaussian(plane) for plane in planes]
+    lines = []
+    for i, plane in enumerate(planes):
+        yield Progress(0.0, f"measuring the noise of plane {i + 1} of {len(planes)}")
+        lines.append(estimate_poisson_gaussian(plane))
     gain, offset, read_noise = np.median([(v.gain, v.offset, v.read_noise) for v in lines], axis=0) / 255
     if np.median([max(v.dark, v.bright, v.read_noise) for v in lines]) == 0:
         return planes  # constant: there is nothing to learn, and nothing to remove

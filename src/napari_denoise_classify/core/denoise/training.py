@@ -14,14 +14,13 @@ import numpy as np
 
 from ..._version import __version__
 from ..device import best_device, place, prefers_bfloat16
-from ..files import write_whole
 from ..fitting import fit_iter
 from ..images import FloatArray
 from ..progress import Progress, Steps, run
+from ..whole import write_whole
 from . import losses
 from .pairs import Example, Images, load_examples, split_examples
-from .settings import Data, uses_raw
-from .settings import DenoiserTraining as DenoiserTraining
+from .settings import Data, DenoiserTraining, uses_raw
 from .task import Batch, Task, levels, masked, matched
 from .weights import about_text, sha256_of
 
@@ -101,7 +100,10 @@ def train_denoiser_iter(
         names = {e.name for e in examples if (e.name, _digest(e)) in same}
         training = [e for e in examples if e.name not in names]
         if not training:
-            raise ValueError("All training images are also among the validation images: nothing is left to train on.")
+            raise ValueError(
+                "All training images are also among the validation images, so that nothing is left to train on: hold "
+                "out others."
+            )
     if config.match_intensities and data == "pairs":
         training, held_out = ([matched(e) for e in part] for part in (training, held_out))
     if config.mask and masks is None:
@@ -115,7 +117,7 @@ def train_denoiser_iter(
         if given.step != config.network or given.samples != config.samples or given.upscale != config.upscale:
             raise ValueError(
                 f"start_from={str(start_from)!r} is not allowed: it holds a {given.step} with {given.samples} "
-                f"samples and upscale {given.upscale}, other than the training's."
+                f"samples and upscale {given.upscale}, other than the training's. Set these, or choose another file."
             )
         sizes = [{key: t.shape for key, t in one.state_dict().items()} for one in (network, given)]
         if (config.depth, config.features) != (None, None) and sizes[0] != sizes[1]:

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._version import __version__
-from ..files import read_image, user_path, write_whole
+from ..files import read_image, user_path
 from ..images import FloatArray, PlaneImage
 from ..progress import run
+from ..whole import write_whole
 from .normalisation import Normalisation
 from .weights import locate, read_about, read_tensors, registry, sha256_of
 from .zoo_format import citations, denoised_tensor, environment, noisy_tensor, readme

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..files import user_path, write_whole
+from ..files import user_path
+from ..whole import write_whole
 from .normalisation import Normalisation
 from .weights import about_text, read_tensors
 from .zoo import OURS, RANGE, apply_network, import_spec, reason
@@ -70,7 +71,7 @@ class _Package:
             if self.path.is_dir():
                 file = self.path / name
                 if not file.resolve().is_relative_to(self.path.resolve()):
-                    raise ValueError(f"{self.path.name} refers to {name}, which is not in it.")
+                    raise ValueError(f"{self.path.name} refers to {name}, which is not in it: download it again.")
                 return file.read_bytes()
             with zipfile.ZipFile(self.path) as archive:
                 info = archive.getinfo(f"{self.inner}/{name}" if self.inner else name)
@@ -78,14 +79,14 @@ class _Package:
                     raise ValueError(f"{self.path.name}: {name} is too large ({info.file_size / 2**30:.0f} GiB).")
                 return archive.read(info)
         except (KeyError, OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-            raise ValueError(f"{self.path.name}: its file {name} is missing or damaged.") from error
+            raise ValueError(f"{self.path.name}: its file {name} is missing or damaged: download it again.") from error
 
     def checked(self, entry: Any) -> bytes:
         """Read the file of a description's entry; its SHA-256 must be right."""
         name = str(getattr(entry.source, "path", entry.source))
         content = self.read(str(entry.source) if "://" in str(entry.source) else name)
         if entry.sha256 is not None and hashlib.sha256(content).hexdigest() != str(entry.sha256):
-            raise ValueError(f"{self.path.name}: its file {name} is damaged (SHA-256 differs).")
+            raise ValueError(f"{self.path.name}: its file {name} is damaged (SHA-256 differs): download it again.")
         return content
 
 

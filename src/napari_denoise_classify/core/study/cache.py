@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from ..classify.datasets import Image
 from ..classify.preparing import prepare_iter
-from ..files import cache_folder, write_whole
+from ..files import cache_folder
 from ..progress import Steps, within
 from ..recipe import Recipe
+from ..whole import write_whole
 
 _PACK_IMAGES = 256
 _PACK_VALUES = 2**22

@@ -41,11 +41,6 @@ def _grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure,
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
 
 
-def _title(ax: Axes, text: str, row: int) -> None:
-    """Name the recipe above the first row only."""
-    ax.set_title(text, fontsize=9 if row == 0 else 8)
-
-
 def confusion_matrices(result: StudyResult, classifier: str | None = None, recipe: str | None = None) -> Figure | None:
     """Draw the confusion matrix of each cell: shares of the true class, and counts.
 

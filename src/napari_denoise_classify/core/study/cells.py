@@ -20,10 +20,10 @@ from ..classify.scaled import take
 from ..classify.splits import IntArray
 from ..classify.training import fit_estimator_iter
 from ..explain.attribution import heats_iter
-from ..files import write_whole
 from ..images import FloatArray
 from ..progress import Progress, Steps, within
 from ..recipe import Recipe
+from ..whole import write_whole
 from .declaration import Candidate
 from .designs import Split, balanced_folds
 

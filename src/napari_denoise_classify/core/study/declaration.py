@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
 
-from ..files import write_whole
+from ..json_text import as_json, read_json
 from ..noise import parse_noise
 from ..recipe import Recipe
 from ..steps import get_step
@@ -26,27 +25,6 @@ _LEARNING = ("self_supervised",)
 
 METRICS = ("macro_f1", "accuracy", "balanced_accuracy", "roc_auc", "ece", "brier")
 """What is computed of every cell, beside the F1 of each class."""
-
-
-def read_json(source: str | Path, what: str) -> Any:
-    """Read JSON from a file, or from the text itself.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read.
-    """
-    text, name = str(source), "This text"
-    if isinstance(source, Path) or not text.lstrip().startswith("{"):
-        name = text
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"The {what} {name} cannot be read: {error}") from None
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{name} is not a {what}: it is not valid JSON ({error}).") from None
 
 
 @dataclass(frozen=True)
@@ -394,10 +372,7 @@ class Study:
         ----------
         path : str or Path, optional
         """
-        text = json.dumps(self.to_dict(), indent=2)
-        if path is not None:
-            write_whole(Path(path), lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
-        return text
+        return as_json(self.to_dict(), path)
 
     @classmethod
     def from_json(cls, source: str | Path) -> Study:

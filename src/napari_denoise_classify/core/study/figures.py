@@ -282,6 +282,10 @@ def each_figure(result: StudyResult, *without: str, first_only: bool = False) ->
         Names in `FIGURES` to leave out.
     first_only : bool
         Of several conditions, only the first.
+
+    Yields
+    ------
+    str, str, Figure
     """
     parts = each_condition(result)[: 1 if first_only else None]
     for name, draw in FIGURES.items():

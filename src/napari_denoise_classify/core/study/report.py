@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..files import write_whole
+from ..whole import write_whole
 from .declaration import METRICS
 from .figures import box_plot, difference_plot, each_figure
 from .limits import answers, data_facts, limits, protocol, provenance, rerun, title

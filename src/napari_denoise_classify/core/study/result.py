@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..files import write_whole
-from .declaration import Study, read_json
+from ..json_text import as_json, read_json
+from ..whole import write_whole
+from .declaration import Study
 
 STUDY_FILE = "study.json"
 TABLES = ("cells", "predictions", "quality", "drift")
@@ -162,8 +162,7 @@ class StudyResult:
                 _write_csv(path, table)
         arrays, listed = _pack(self.examples)
         write_whole(folder / "examples.npz", lambda p: np.savez_compressed(p, **arrays))
-        text = json.dumps({"notes": self.notes, "record": self.record, "examples": listed}, indent=2)
-        write_whole(folder / "result.json", lambda p: p.write_text(text + "\n", encoding="utf-8"))
+        as_json({"notes": self.notes, "record": self.record, "examples": listed}, folder / "result.json")
 
 
 def load_study(folder: str | Path) -> StudyResult:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..files import write_whole
+from ..whole import write_whole
 from .declaration import Study
 
 NAME = "seconds.json"
