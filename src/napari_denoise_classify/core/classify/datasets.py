@@ -222,7 +222,10 @@ def _list_folder(folder: Path, group: str | None) -> tuple[list[Path], list[str]
     matches = [pattern.search(p.name) for p in paths]
     found = [m[1] for m in matches if m is not None and pattern.groups and m[1] is not None]
     if len(found) < len(paths):
-        raise ValueError(f"group={group!r} finds no group in the names of {len(paths) - len(found)} files: mend it.")
+        raise ValueError(
+            f"group={group!r} finds no group in the names of {len(paths) - len(found)} files: give an expression with "
+            "brackets around the group, such as '(patient[0-9]+)', that fits every name."
+        )
     return paths, [p.parent.name for p in paths], found
 
 
