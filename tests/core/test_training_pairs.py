@@ -46,7 +46,10 @@ def test_all_images_without_a_partner_are_listed(folders: tuple[Path, Path]) -> 
     noisy, clean = folders
     (noisy / "a.png").rename(noisy / "x.png")
     (noisy / "b.png").rename(noisy / "y.png")
-    words = r"some have no partner \(without a clean image: x, y; clean images without a partner: a, b\): rename or "
+    words = (
+        r"some have no partner \(without a clean image: x, y; clean images without a partner: a, b\): rename or remove "
+        r"them\.$"
+    )
     with pytest.raises(ValueError, match=words):
         load_examples([noisy], [clean], None, samples=1)
 

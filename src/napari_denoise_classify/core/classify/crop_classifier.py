@@ -7,6 +7,7 @@ within ``fit``, on training crops only, so that scikit-learn's cross-validation 
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ def make_features(name: str, input_size: int | None, seed: int) -> ImageFeatures
     return makers[name]()
 
 
-class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class CropClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has no types
     """Base of the classical classifiers of crops; subclasses have these parameters and their own.
 
     Samples are a sequence of float32 images (Y, X, S) from 0 to 1, whose sizes may differ.
@@ -102,9 +103,9 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
 
     # --- for subclasses -------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def final(self, n_samples: int | None = None) -> Pipeline:
         """Return the classifier of features, not fitted; of so many samples at least."""
-        raise NotImplementedError
 
     def earlier(self) -> Pipeline:
         """Return what `final` returned for files of version 2, not fitted."""

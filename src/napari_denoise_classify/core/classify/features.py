@@ -7,6 +7,7 @@ whether the objects are darker than their surroundings.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -42,7 +43,7 @@ _REPORT_EVERY = 16
 Names = npt.NDArray[np.object_]
 
 
-class ImageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class ImageFeatures(TransformerMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has no types
     """Base of transformers from images to a table of figures, which report how far they are.
 
     Attributes
@@ -67,15 +68,15 @@ class ImageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # s
         """Return (N, features) float32, all finite."""
         return run(self.transform_iter(X))
 
+    @abstractmethod
     def fit_transform_iter(
         self, X: Sequence[FloatArray], y: Any = None, groups: npt.ArrayLike | None = None
     ) -> Steps[FloatArray]:
         """As `fit_transform`, with progress; for subclasses."""
-        raise NotImplementedError
 
+    @abstractmethod
     def transform_iter(self, X: Sequence[FloatArray]) -> Steps[FloatArray]:
         """As `transform`, with progress; for subclasses."""
-        raise NotImplementedError
 
 
 class _NamedFeatures(ImageFeatures):
@@ -123,13 +124,13 @@ class _NamedFeatures(ImageFeatures):
     def _prepare(self, X: Sequence[FloatArray]) -> None:
         """Learn more."""
 
+    @abstractmethod
     def _names(self) -> list[str]:
         """Name the columns; for subclasses."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _describe(self, image: FloatArray) -> dict[str, float]:
         """Measure one image; for subclasses."""
-        raise NotImplementedError
 
 
 class FibreFeatures(_NamedFeatures):
