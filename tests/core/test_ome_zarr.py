@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import signal
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -316,6 +319,27 @@ def test_a_truncated_chunk_is_told_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"in.zarr.*a part of this image cannot be read, it is damaged"):
         store(source, tmp_path / "out.zarr")
     assert [p.name for p in tmp_path.iterdir()] == ["in.zarr"]
+
+
+_KILLED = """
+import os, pathlib, pickle, signal, sys
+import numpy as np
+canvas = pickle.loads(bytes.fromhex(sys.argv[1]))
+pathlib.Path.replace = lambda self, target: os.kill(os.getpid(), signal.SIGKILL)
+canvas[:, :] = np.ones((70, 90), np.uint16)
+"""
+
+
+def test_a_helper_killed_in_the_middle_of_a_chunk_leaves_none_of_it(tmp_path: Path) -> None:
+    pixels = draw("YX")
+    with new_ome_zarr(tmp_path / "out.zarr", pixels.shape, pixels.dtype, [Axis("Y"), Axis("X")]) as canvas:
+        helper = subprocess.run([sys.executable, "-c", _KILLED, pickle.dumps(canvas).hex()])
+        assert helper.returncode == -signal.SIGKILL
+        assert len(list(canvas.folder.rglob("*.partial"))) == 1
+        canvas[slice(None), slice(None)] = pixels
+        run(canvas.pyramid_iter())
+    assert not list(tmp_path.rglob("*.partial"))
+    np.testing.assert_array_equal(read_image(tmp_path / "out.zarr").data, pixels)
 
 
 @pytest.mark.parametrize("target", ["out.zarr", "out.tif"])

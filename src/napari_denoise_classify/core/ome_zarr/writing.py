@@ -24,6 +24,7 @@ from .reading import RECORD, SUFFIX
 
 _SMALLEST = 512  # a level of the pyramid this small is the last
 _BLOCK = 2048  # of a level, that is halved at once
+_HALF_WRITTEN = ".partial"  # ends the names of chunks while zarr writes them; a worker that is killed leaves some
 _OLD = ".old-"  # begins the names of folders for what is being replaced
 _KINDS = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 
@@ -192,6 +193,8 @@ def new_ome_zarr(
         group.attrs[RECORD] = {"samples": "S" in letters, **(record or {})}
         with told_if_full(path):
             yield Canvas(folder, order, version, tuple(axes))
+        for half_written in folder.rglob(f"*{_HALF_WRITTEN}"):
+            half_written.unlink(missing_ok=True)
         _replace_folder(folder, path)
 
 
