@@ -32,6 +32,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {"cnn": ("cnn", CNN)}
 RUNS |= {
     f"{method} {kind}": (method, {"features": kind}) for method in ("svm", "random_forest", "knn") for kind in FEATURES
 }
+RUNS |= {f"{name}, context 60": (RUNS[name][0], {**RUNS[name][1], "context": 60.0}) for name in ("cnn", "svm texture")}
 
 
 def main() -> None:
@@ -84,7 +85,7 @@ def measure(train: ndc.Crops, test: ndc.Crops, name: str, seed: int) -> dict[str
     method, parameters = RUNS[name]
     start = time.process_time()
     classifier = ndc.train_classifier(train, method, None, seed, **parameters)
-    proba = classifier.predict_proba(test.images)
+    proba = classifier.predict_proba(test.images, places=test.places)
     seconds = time.process_time() - start
     predicted = classifier.label(proba)
     return {

@@ -144,6 +144,25 @@ def test_train_prints_figures_and_saves_a_model(model, crops, tmp_path):
     assert "exact copy" not in output
 
 
+def test_neighbours_have_a_say_where_places_are_known(crops, tmp_path):
+    refusal = said("train", crops, "-m", "knn", "-o", tmp_path / "knn.ndc", "--context", 20, code=1)
+    assert "The context needs to know where the crops were cut: train on points or objects" in refusal
+    assert not (tmp_path / "knn.ndc").exists()
+    grid = [(8 + 16 * (k // 8), 8 + 16 * (k % 8)) for k in range(64)]
+    image = np.kron([[200] * 4 + [50] * 4] * 8, np.ones((16, 16))).astype(np.uint8)
+    image[8 + 16 * 3, 8 + 16] = 40
+    iio.imwrite(tmp_path / "field.png", image)
+    table = pd.DataFrame(grid, columns=["y", "x"]).assign(**{"class": (["bright"] * 4 + ["dark"] * 4) * 8})
+    table.to_csv(tmp_path / "points.csv", index=False)
+    where = ("--points", tmp_path / "points.csv")
+    marked = ("--image", tmp_path / "field.png", *where, "--crop-size", 9)
+    run("train", *marked, "-m", "knn", "-o", tmp_path / "knn.ndc", "--context", 20, "--test-fraction", 0)
+    run("classify", tmp_path / "field.png", "--model", tmp_path / "knn.ndc", *where, "-o", tmp_path)
+    found = pd.read_csv(tmp_path / "field_classes.csv")
+    assert found["class"].tolist() == table["class"].tolist()
+    assert found["p_dark"][27] > found["p_dark"][24]  # both bright, one beside dark ones
+
+
 def test_train_tells_of_copies_on_both_sides_of_the_split(crops, tmp_path):
     bright = sorted((tmp_path / "crops" / "bright").glob("*.png"))
     for path in bright[1:]:

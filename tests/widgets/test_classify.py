@@ -24,10 +24,12 @@ def test_click_to_train_to_classes(open_dock, wait, field):
     dock.labelled.image.value, dock.labelled.points.value = layer, viewer.layers["clicked"]
     dock.labelled.crop.number.value = 16
     dock.method.choice.value = "random_forest"
+    dock.context.value = 30
     dock.run_button.native.click()
     wait(dock)
     assert "macro-F1 1.000" in dock.status.value
     assert dock.classifier.name == "random_forest"
+    assert dock.classifier.read().context.distance == 30
     dock.target.where.value = "objects"
     dock.run_button.native.click()
     wait(dock)

@@ -50,6 +50,12 @@ def train(
         float, typer.Option(min=0.0, max=0.9, help="Part held out for the figures; 0 trains on everything.")
     ] = 0.25,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    context: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Let cells within about so many pixels have a say in a cell's class; 0: each by itself."
+        ),
+    ] = 0.0,
     overwrite: Overwrite = False,
     *,
     parameters: dict[str, str],
@@ -70,7 +76,7 @@ def train(
         if note:
             say(f"Note: {note}")
         prepared = Recipe.from_json(recipe) if recipe else Recipe()
-        work = train_classifier_iter(train_part, spec.id, prepared, seed, **checked)
+        work = train_classifier_iter(train_part, spec.id, prepared, seed, context, **checked)
         classifier = with_bar(work, f"training {spec.title}")
         if test_part is not None:
             evaluation = classifier.evaluate(test_part)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .classify.datasets import Crops
+from .classify.neighbours import Places
 from .classify.sampling import crop_around, object_centres
 from .images import PlaneImage
 
@@ -42,7 +43,8 @@ class Nuclei:
         """Cut a crop around every nucleus, from this image or another version of it."""
         image = self.image if image is None else image
         cut = crop_around(PlaneImage.wrap(image, rgb=image.ndim == 3), self.centres, CROP_SIZE)
-        return Crops(cut, self.classes, self.fields, [f"nucleus {i}" for i in self.ids])
+        names = [f"nucleus {i}" for i in self.ids]
+        return Crops(cut, self.classes, self.fields, names, places=Places.of(self.centres))
 
 
 @lru_cache(maxsize=1)

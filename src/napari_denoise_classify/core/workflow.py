@@ -12,6 +12,7 @@ import numpy.typing as npt
 from .classify.batches import Samples, classify_samples_iter
 from .classify.fields import Sizes, field_of
 from .classify.memory import check_memory
+from .classify.neighbours import Places
 from .classify.pasting import paste, paste_lazily, prepared_lazily
 from .classify.scaled import ScaledCrops
 from .explain.attribution import Method, check_target, read_method
@@ -200,6 +201,8 @@ def classify_iter(
     scale = yield from within(scale_of_iter(classifier, source), 0.0, _RANGE)
     work = classify_samples_iter(samples, classifier, recipe, scale, keep=explain is not None)
     proba, mosaic, scaled = yield from within(work, _RANGE, 0.98 if explain is None else 0.7)
+    if samples.sizes is not None:
+        proba = classifier.in_context(proba, Places.of(samples.positions), pixel_size)
     labels = classifier.label(proba)
     table = pd.DataFrame(samples.positions, columns=[*source.lead_names, "y", "x"])
     table["class"] = labels

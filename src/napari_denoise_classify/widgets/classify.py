@@ -52,7 +52,12 @@ class ClassifyDock(Dock):
             name="test_fraction", label="Test fraction", min=0.05, max=0.9, step=0.05, value=0.25
         )
         self.seed = SpinBox(name="seed", label="Seed", min=0, max=2**31 - 1, value=0)
-        self.add(self.test_fraction, self.seed)
+        self.context = FloatSpinBox(name="context", label="Context [px]", min=0, max=10_000, step=10, value=0)
+        self.context.tooltip = (
+            "Cells within about this distance have a say in a cell's class: tissue is no mixture. 0: each by itself.\n"
+            "For points, objects, and tables of crops with columns image, y and x. A CNN trains four times as long."
+        )
+        self.add(self.context, self.test_fraction, self.seed)
         for button in (self.table_button, self.save_button):
             self.insert(self.index(self.copy_button), button)
         self._last: Any = None
@@ -72,7 +77,8 @@ class ClassifyDock(Dock):
         applying = (self.classifier.row, self.target.image, self.target.where, self.colours)
         for widget in (*applying, self.save_button, self.table_button):
             widget.visible = not training
-        self.test_fraction.visible = self.seed.visible = training
+        for number in (self.context, self.test_fraction, self.seed):
+            number.visible = training
         for fields in (self.labelled, self.denoiser, self.mask, self.method):
             fields.visible = training
         if training:
@@ -195,7 +201,8 @@ class ClassifyDock(Dock):
         method, parameters = self.method.step or ("cnn", {})
         get_step(method, "classifier").validate(parameters)
         load = self.labelled.load()
-        work = _train_iter(load, method, parameters, recipe, self.test_fraction.value, self.seed.value)
+        how = (method, parameters, recipe, self.context.value)
+        work = _train_iter(load, *how, self.test_fraction.value, self.seed.value)
         name = " + ".join([*(s.id for s in recipe.steps), method])
 
         def done(result: Any) -> None:
@@ -220,7 +227,7 @@ class ClassifyDock(Dock):
 
 
 def _train_iter(
-    load: Any, method: str, parameters: dict[str, Any], recipe: Recipe, fraction: float, seed: int
+    load: Any, method: str, parameters: dict[str, Any], recipe: Recipe, context: float, fraction: float, seed: int
 ) -> Steps[Any]:
     """Load samples, train on a part, evaluate on the rest."""
     from ..core.classify.training import train_classifier_iter
@@ -228,7 +235,8 @@ def _train_iter(
     yield Progress(0.0, "reading samples")
     crops, note = load()
     train, test, copies = crops.split_with_note(fraction, seed)
-    classifier = yield from within(train_classifier_iter(train, method, recipe, seed, **parameters), 0.05, 0.95)
+    fitting = train_classifier_iter(train, method, recipe, seed, context, **parameters)
+    classifier = yield from within(fitting, 0.05, 0.95)
     yield Progress(0.95, "testing")
     evaluation = classifier.evaluate(test)
     classifier.training["evaluation"] = evaluation.to_dict()

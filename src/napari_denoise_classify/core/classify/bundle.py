@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,8 @@ from ..progress import Progress, Steps, run, within
 from ..recipe import Recipe
 from .datasets import Crops, Image, check_images
 from .evaluation import Evaluation
+from .fields import field_of
+from .neighbours import Context, Places
 from .preparing import dataset_range, prepare_iter
 
 
@@ -53,6 +56,8 @@ class Classifier:
     estimator : scikit-learn estimator
     training : dict
         The record: parameters, seed, number of samples of each class, groups, versions.
+    context : Context or None
+        How the neighbours of a sample change what is said of it, wherever their places are known.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Classifier:
         intensity_range: tuple[float, float],
         estimator: Any,
         training: dict[str, Any],
+        context: Context | None = None,
     ) -> None:
         self.method = method
         self.classes = tuple(classes)
@@ -77,6 +83,7 @@ class Classifier:
         self.intensity_range = intensity_range
         self.estimator = estimator
         self.training = training
+        self.context = context
 
     def __repr__(self) -> str:
         kind = "RGB" if self.samples == 3 else "gray"
@@ -156,18 +163,45 @@ class Classifier:
         return dataset_range(crops)
 
     def predict_proba_iter(
-        self, images: Any, recipe: Recipe | None = None, intensity_range: IntensityRange | None = None
+        self,
+        images: Any,
+        recipe: Recipe | None = None,
+        intensity_range: IntensityRange | None = None,
+        places: Places | None = None,
     ) -> Steps[npt.NDArray[np.float64]]:
         """As `predict_proba`, with progress."""
         _, scaled = yield from within(self.prepare_iter(images, recipe, intensity_range), 0.0, 0.5)
         proba: npt.NDArray[np.float64] = yield from within(self.proba_of_scaled_iter(scaled), 0.5, 1.0, "classifying")
-        return proba
+        if places is not None and len(places) != len(proba):
+            raise ValueError(f"There are {len(proba)} images but {len(places)} places: give one for each.")
+        return self.in_context(proba, places)
+
+    def in_context(
+        self, proba: npt.NDArray[np.float64], places: Places | None, pixel_size: float | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Let the neighbours of samples have their say.
+
+        Parameters
+        ----------
+        proba : (N, classes) array
+            Of each sample by itself.
+        places : Places or None
+            Without it nothing changes, nor for a classifier without a context.
+        pixel_size : float, optional
+            Micrometres per pixel of the image, which may be another than in training.
+        """
+        if self.context is None or places is None:
+            return proba
+        trained = field_of(self.training, self.crop_size).pixel_size
+        return self.context.applied(proba, places, trained / pixel_size if trained and pixel_size else 1.0)
 
     def proba_of_scaled_iter(self, scaled: Sequence[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
         """Classify what `prepare_iter` returned; (N, classes)."""
         return (yield from proba_iter(self.estimator, scaled))
 
-    def predict_proba(self, images: Any, recipe: Recipe | None = None) -> npt.NDArray[np.float64]:
+    def predict_proba(
+        self, images: Any, recipe: Recipe | None = None, places: Places | None = None
+    ) -> npt.NDArray[np.float64]:
         """Return the probability of each class.
 
         Parameters
@@ -176,6 +210,8 @@ class Classifier:
             One image, a stack (N, Y, X[, 3]), or a list of images, as they are: the recipe is applied here.
         recipe : Recipe, optional
             Instead of the one that the classifier was trained with.
+        places : Places, optional
+            Where the images were cut: a classifier that was trained with a context then looks at the neighbours.
 
         Returns
         -------
@@ -187,7 +223,7 @@ class Classifier:
         ValueError
             If the images are not of the kind that the classifier knows.
         """
-        return run(self.predict_proba_iter(images, recipe))
+        return run(self.predict_proba_iter(images, recipe, places=places))
 
     def predict(self, images: Any, recipe: Recipe | None = None) -> npt.NDArray[np.str_]:
         """Return the most probable class of each image, (N,) of str; see `predict_proba`."""
@@ -218,7 +254,7 @@ class Classifier:
             raise ValueError(
                 f"The classifier does not know the class {unknown[0]!r}; it knows {', '.join(self.classes)}."
             )
-        proba = self.predict_proba(data.images, recipe)
+        proba = self.predict_proba(data.images, recipe, data.places)
         return Evaluation.of(data.labels, self.label(proba), self.classes, proba)
 
     # --- features -------------------------------------------------------------------------------------------------
@@ -267,7 +303,8 @@ class Classifier:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the trained parameters: tells models apart."""
-        return hashlib.sha256(self.payload[1]).hexdigest()
+        more = b"" if self.context is None else json.dumps(self.context.to_dict()).encode()
+        return hashlib.sha256(self.payload[1] + more).hexdigest()
 
     @cached_property
     def payload(self) -> tuple[str, bytes]:
@@ -283,6 +320,7 @@ class Classifier:
             "sha256": self.sha256,
             "classes": list(self.classes),
             "recipe": self.recipe.to_dict(),
+            **({} if self.context is None else {"context": self.context.distance}),
             "package_version": __version__,
         }
 

@@ -138,7 +138,11 @@ class CropClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         return run(self.fit_iter(X, y, groups))
 
     def fit_iter(
-        self, X: Sequence[FloatArray], y: npt.ArrayLike, groups: npt.ArrayLike | None = None
+        self,
+        X: Sequence[FloatArray],
+        y: npt.ArrayLike,
+        groups: npt.ArrayLike | None = None,
+        held_out: npt.NDArray[np.float64] | None = None,
     ) -> Steps[CropClassifier]:
         """Fit, with progress.
 
@@ -148,6 +152,8 @@ class CropClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         y : (N,) array
         groups : (N,) array, optional
             Kept together in the folds that calibrate.
+        held_out : (N, classes) float64 array, optional
+            Filled with the probabilities of these samples by models that did not learn from them.
 
         Raises
         ------
@@ -165,7 +171,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         groups = None if groups is None else np.asarray(groups)
         parts: list[tuple[IntArray, IntArray]] = []
         by_group = False
-        if self.calibration != "none":
+        if self.calibration != "none" or held_out is not None:
             parts, by_group = calibration_folds(codes, groups, self.random_state)
         images, sources = self._copies(X, codes)
         again = make_features(self.features, self.input_size, self.random_state).supervised and bool(parts)
@@ -190,11 +196,13 @@ class CropClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         self.model_ = self._fit_rows(table, codes[sources[rows]])
         self.calibrator_ = None
         self.record_: dict[str, Any] = {}
-        if parts:
+        proba = self.uncalibrated(scores) if parts else scores
+        if self.calibration != "none":
             self.calibrator_ = fit_calibrator(scores, codes, self.calibration)
-            after = cross_calibrated(scores, codes, parts, self.calibration)
-            before = self.uncalibrated(scores)
-            self.record_["calibration"] = calibration_record(self.calibration, before, after, codes, by_group)
+            before, proba = proba, cross_calibrated(scores, codes, parts, self.calibration)
+            self.record_["calibration"] = calibration_record(self.calibration, before, proba, codes, by_group)
+        if held_out is not None:
+            held_out[...] = proba
         yield Progress(1.0, "fitted")
         return self
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ..files import IMAGE_SUFFIXES, read_image, user_path
 from .copies import copies_note
 from .fields import CropField
+from .neighbours import Places
 from .splits import holdout
 
 Image = npt.NDArray[Any]
@@ -37,6 +38,8 @@ class Crops:
         Where each came from.
     field : CropField or None
         How much of an image each shows, where they were cut from images.
+    places : Places or None
+        Where each was cut: what a classifier that looks at neighbours needs.
     """
 
     images: list[Image]
@@ -44,9 +47,10 @@ class Crops:
     groups: npt.NDArray[np.str_] | None
     names: list[str]
     field: CropField | None = None
+    places: Places | None = None
 
     def __post_init__(self) -> None:
-        for name in ("labels", "groups", "names"):
+        for name in ("labels", "groups", "names", "places"):
             values = getattr(self, name)
             if values is not None and len(values) != len(self.images):
                 raise ValueError(f"There are {len(self.images)} images but {len(values)} {name}: give one for each.")
@@ -85,6 +89,7 @@ class Crops:
             None if self.groups is None else self.groups[chosen],
             [self.names[i] for i in chosen],
             self.field,
+            None if self.places is None else self.places.subset(chosen),
         )
 
     def split(self, test_fraction: float = 0.25, seed: int = 0) -> tuple[Crops, Crops]:
@@ -180,7 +185,8 @@ def load_crops(path: str | Path, group: str | None = None) -> Crops:
     ----------
     path : str or Path
         A folder with a subfolder of images for each class; or a CSV or TSV with the columns ``path`` (relative to
-        it), ``class`` and optionally one that tells the group.
+        it), ``class`` and optionally one that tells the group. Where crops were cut, for classifiers that look at
+        neighbours: the columns ``y`` and ``x`` in pixels, and ``image``, or else the group.
     group : str, optional
         For a table, the column with the patient, slide or field that a crop comes from; default: ``group``, if there
         is such a column. For a folder, a regular expression whose first parenthesis finds it in the file name.
@@ -197,8 +203,9 @@ def load_crops(path: str | Path, group: str | None = None) -> Crops:
     path = user_path(path)
     if path.is_dir():
         paths, labels, groups = _list_folder(path, group)
+        places = None
     elif path.suffix.lower() in TABLES and path.is_file():
-        paths, labels, groups = _list_table(path, group)
+        paths, labels, groups, places = _list_table(path, group)
     else:
         raise ValueError(f"{path} is neither a folder nor a .csv or .tsv table: give one of these.")
     return Crops(
@@ -206,6 +213,7 @@ def load_crops(path: str | Path, group: str | None = None) -> Crops:
         np.array(labels, dtype=np.str_),
         None if groups is None else np.array(groups, dtype=np.str_),
         [str(p) for p in paths],
+        places=places,
     )
 
 
@@ -268,10 +276,22 @@ def read_table(table: Path, wanted: list[str]) -> Any:
     return frame
 
 
-def _list_table(table: Path, group: str | None) -> tuple[list[Path], list[str], list[str] | None]:
+def _list_table(table: Path, group: str | None) -> tuple[list[Path], list[str], list[str] | None, Places | None]:
     frame = read_table(table, ["path", "class", *([group] if group else [])])
     column = group or ("group" if "group" in frame.columns else None)
     if column == "group":
         read_table(table, ["group"])
     paths = [table.parent / p for p in frame["path"]]
-    return paths, frame["class"].tolist(), None if column is None else frame[column].tolist()
+    groups = None if column is None else frame[column].tolist()
+    return paths, frame["class"].tolist(), groups, _places(frame, groups)
+
+
+def _places(frame: Any, groups: list[str] | None) -> Places | None:
+    """Return where crops were cut, if a table tells it."""
+    images = frame["image"].tolist() if "image" in frame.columns else groups
+    if images is None or not {"y", "x"} <= set(frame.columns):
+        return None
+    try:
+        return Places(np.array(images, dtype=np.str_), frame[["y", "x"]].to_numpy(float))
+    except ValueError:  # columns of these names may mean anything
+        return None

@@ -12,6 +12,7 @@ from ..images import PlaneImage
 from .cutting import cut_iter
 from .datasets import Crops, Image
 from .fields import CropField, Sizes
+from .neighbours import Places
 from .objects import Marks, Objects, measure_objects
 
 
@@ -197,7 +198,12 @@ def _labelled(
     crops = crop_around(source, positions, field.pixels(field.pixel_size, sides))
     numbers = range(len(crops)) if ids is None else ids.tolist()
     return Crops(
-        crops, texts, None if groups is None else _texts(groups, name, "group"), [f"{name} {i}" for i in numbers], field
+        crops,
+        texts,
+        None if groups is None else _texts(groups, name, "group"),
+        [f"{name} {i}" for i in numbers],
+        field,
+        Places.of(positions, name),
     )
 
 
@@ -227,10 +233,12 @@ def join_crops(parts: Sequence[Crops]) -> Crops:
         raise ValueError("Some of the images have groups and some have none: give all of them groups, or none.")
     groups = [part.groups for part in parts if part.groups is not None]
     fields = {part.field for part in parts}
+    places = [part.places for part in parts if part.places is not None]
     return Crops(
         [image for part in parts for image in part.images],
         np.concatenate([part.labels for part in parts]),
         np.concatenate(groups) if groups else None,
         [name for part in parts for name in part.names],
         fields.pop() if len(fields) == 1 else None,
+        Places.joined(places) if len(places) == len(parts) else None,
     )

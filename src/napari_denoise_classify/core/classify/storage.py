@@ -21,9 +21,10 @@ from ..steps import get_step
 from ..whole import write_whole
 from .bundle import Classifier
 from .checks import UntrustedError, check_estimator, check_pipeline
+from .neighbours import Context
 
 FORMAT = "napari-denoise-classify/classifier"
-VERSION = 3  # 2 has no pixels of 8 or 16 bits, and machines of scikit-learn
+VERSION = 4  # 3 has no context; 2 has no pixels of 8 or 16 bits, and machines of scikit-learn
 _OURS = "napari_denoise_classify.core.classify"
 _TEMPERATURE = "temperature"
 # What skops does not vouch for by itself; what it lets through is checked once it is read, see checks.py.
@@ -87,6 +88,7 @@ class _Saved(BaseModel):
     parameters: dict[str, Any]
     payload: _Payload
     training: dict[str, Any]
+    context: dict[str, Any] | None = None
 
 
 def save_classifier(classifier: Classifier, path: Path) -> None:
@@ -95,7 +97,7 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
     legacy = hasattr(classifier.estimator, "steps")  # read from a file of version 1, and written as one again
     model = {
         "format": FORMAT,
-        "version": 1 if legacy else VERSION,
+        "version": 1 if legacy else 3 if classifier.context is None else VERSION,
         "method": classifier.method,
         "classes": list(classifier.classes),
         "recipe": classifier.recipe.to_dict(),
@@ -107,6 +109,8 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
         "payload": {"file": name, "sha256": hashlib.sha256(payload).hexdigest()},
         "training": classifier.training,
     }
+    if classifier.context is not None:
+        model["context"] = classifier.context.to_dict()
     text = json.dumps(model, indent=2, ensure_ascii=False)
 
     def write(temporary: Path) -> None:
@@ -171,6 +175,7 @@ def load_classifier(path: str | Path) -> Classifier:
             intensity_range=model.intensity_range,
             estimator=estimator,
             training=model.training,
+            context=None if model.context is None else Context.from_dict(model.context, len(model.classes)),
         )
         classifier.__dict__["payload"] = (model.payload.file, payload)
         return classifier

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..classify.datasets import Crops
+from ..classify.neighbours import Places
 from ..classify.sampling import crop_around
 from ..images import PlaneImage, from_float
 from .drawing import Doubles, Noise, blurred, checked, noisy, outline, texture
@@ -52,7 +53,8 @@ class CellField:
         centres = self.table[["y", "x"]].to_numpy()
         cut = crop_around(PlaneImage.wrap(self.image, rgb=self.image.ndim == 3), centres, size)
         classes = self.table["class"].to_numpy().astype(np.str_)
-        return Crops(cut, classes, np.full(len(cut), self.name), [f"{self.name} {i}" for i in self.table["label"]])
+        names = [f"{self.name} {i}" for i in self.table["label"]]
+        return Crops(cut, classes, np.full(len(cut), self.name), names, places=Places.of(centres, self.name))
 
 
 def he_cells(
