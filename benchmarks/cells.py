@@ -32,7 +32,8 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {"cnn": ("cnn", CNN)}
 RUNS |= {
     f"{method} {kind}": (method, {"features": kind}) for method in ("svm", "random_forest", "knn") for kind in FEATURES
 }
-RUNS |= {f"{name}, context 60": (RUNS[name][0], {**RUNS[name][1], "context": 60.0}) for name in ("cnn", "svm texture")}
+RUNS["cnn, context 60"] = ("cnn", {**CNN, "context": 60.0})
+RUNS["svm texture, context 60"] = ("svm", {"features": "texture", "calibration": "none", "context": 60.0})
 
 
 def main() -> None:

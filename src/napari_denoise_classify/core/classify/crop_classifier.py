@@ -21,7 +21,7 @@ from ..images import FloatArray
 from ..progress import Progress, Steps, run, within
 from .augmentation import augment
 from .balancing import oversample
-from .calibration import calibration_folds, calibration_record, cross_calibrated, fit_calibrator
+from .calibration import FOLDS, calibration_folds, calibration_record, cross_calibrated, fit_calibrator
 from .embedding import CNNEmbedding, JoinedFeatures
 from .estimators import PixelFeatures
 from .features import FibreFeatures, ImageFeatures, TextureFeatures
@@ -32,6 +32,7 @@ from .splits import IntArray
 
 AUGMENTATION_NOISE = "gaussian:0-20"
 _COLUMNS = {"texture": 432, "fibres": 16, "embedding": 128, "texture+embedding": 560}  # at most
+_HELD_OUT_FOLDS = 5  # what is learnt from them likes models as good as the last one, and features are measured once
 _BLOCK = 2048  # forests and distances: sklearn takes as long for one row as for many
 
 
@@ -172,7 +173,8 @@ class CropClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         parts: list[tuple[IntArray, IntArray]] = []
         by_group = False
         if self.calibration != "none" or held_out is not None:
-            parts, by_group = calibration_folds(codes, groups, self.random_state)
+            n_splits = FOLDS if held_out is None else _HELD_OUT_FOLDS
+            parts, by_group = calibration_folds(codes, groups, self.random_state, n_splits)
         images, sources = self._copies(X, codes)
         again = make_features(self.features, self.input_size, self.random_state).supervised and bool(parts)
         rounds = 1 + len(parts) if again else 1
