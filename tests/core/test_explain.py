@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import LayerGradCam
+from scipy import ndimage as ndi
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify import Classifier, Crops, Recipe, explain
+from napari_denoise_classify.core.classify.residual import SmallResNet
 from napari_denoise_classify.core.classify.resize import resize
 from napari_denoise_classify.core.explain.attribution import explain_iter, explain_scaled_iter
-from napari_denoise_classify.core.explain.gradcam import gradcam, layers_of
+from napari_denoise_classify.core.explain.gradcam import cell_maps_iter, layers_of, placed
 from napari_denoise_classify.core.progress import run
 from napari_denoise_classify.core.steps import get_step
 
@@ -33,7 +35,7 @@ def test_gradcam_is_captums(trained: tuple[Classifier, Crops], target: int, laye
     classifier, data = trained
     _, scaled = run(classifier.prepare_iter(data.images))
     targets = np.full(len(scaled), target)
-    ours = np.stack(run(gradcam(classifier, scaled, targets, layer=layer)))
+    ours = np.stack(run(cell_maps_iter(classifier, scaled, targets, layer)))
     estimator = classifier.estimator
     network = estimator.network_.cpu().eval()
     x = torch.from_numpy(resize(scaled, estimator.input_size)).permute(0, 3, 1, 2)
@@ -48,6 +50,38 @@ def test_gradcam_is_captums(trained: tuple[Classifier, Crops], target: int, laye
 def test_every_layer_can_be_chosen_and_none_is_left_over(trained: tuple[Classifier, Crops]) -> None:
     (layer,) = get_step("gradcam").parameters
     assert set(layer.choices) == set(layers_of(trained[0].estimator.network_))
+
+
+@pytest.mark.parametrize("input_size", [32, 64, 128, 224])
+def test_every_cell_is_placed_in_the_middle_of_what_it_looks_at(input_size: int) -> None:
+    torch.manual_seed(0)
+    network = SmallResNet(1, 2, input_size, width=4).eval()
+    for name, module in layers_of(network).items():
+        seen: list[torch.Tensor] = []
+        handle = module.register_forward_hook(lambda _, __, output, seen=seen: seen.append(output))
+        x = torch.rand(24, 1, input_size, input_size, requires_grad=True)
+        network.embed(x)
+        handle.remove()
+        cells = np.zeros(seen[0].shape[2:], np.float32)
+        row, column = cells.shape[0] // 2, cells.shape[1] // 2 + 1
+        cells[row, column] = 1
+        (gradient,) = torch.autograd.grad((seen[0].sum((0, 1)) * torch.from_numpy(cells)).sum(), x)
+        support = np.argwhere(gradient.abs().amax((0, 1)).numpy())
+        middle = np.array(ndi.center_of_mass(placed(cells, input_size, (input_size, input_size))))
+        np.testing.assert_allclose(middle, (support.min(axis=0) + support.max(axis=0)) / 2, atol=1.0, err_msg=name)
+
+
+def test_maps_of_cells_are_enlarged_to_any_shape() -> None:
+    cells = np.zeros((8, 8), np.float32)
+    cells[2, 3] = 1
+    same = placed(cells, 32, (32, 32))
+    assert np.unravel_index(same.argmax(), same.shape) == (8, 12)
+    assert same[8, 12] == 1
+    assert (same[6, 12], same[8, 14]) == (0.5, 0.5)
+    wide = placed(cells, 32, (64, 16))
+    np.testing.assert_allclose(ndi.center_of_mass(wide), (8.5 * 2 - 0.5, 12.5 / 2 - 0.5), atol=1e-6)
+    constant = placed(np.full((7, 7), 3, np.float32), 100, (50, 31))
+    np.testing.assert_allclose(constant, 3)
 
 
 def test_gradcam_leaves_the_network_as_it_was(trained: tuple[Classifier, Crops]) -> None:
@@ -154,6 +188,7 @@ def test_bad_input(cnn: Classifier, image: np.ndarray, options: dict[str, Any], 
 
 def test_classifiers_without_gradients_are_refused(forest: Classifier, crops: Crops) -> None:
     with pytest.raises(
-        ValueError, match=r"Grad-CAM needs a network with gradients.* random_forest: take method 'occlusion'"
+        ValueError,
+        match=r"Grad-CAM needs a network with gradients, and this classifier has none .random_forest.: take method 'occlusion'",
     ):
         explain(forest, crops.images[0])

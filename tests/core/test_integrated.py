@@ -21,7 +21,7 @@ from napari_denoise_classify.core.classify.integrated import DenoisingResNet, In
 from napari_denoise_classify.core.denoise.networks.unet import UNet
 from napari_denoise_classify.core.denoise.neural import open_network
 from napari_denoise_classify.core.denoise.weights import about_text
-from napari_denoise_classify.core.explain.gradcam import gradcam
+from napari_denoise_classify.core.explain.gradcam import cell_maps_iter
 from napari_denoise_classify.core.progress import run
 
 SMALL: dict[str, Any] = {"input_size": 16, "epochs": 3, "batch_size": 8, "learning_rate": 0.005}
@@ -108,7 +108,7 @@ def test_grad_cam_is_captums(classifier: Classifier, crops: Crops) -> None:
     estimator = classifier.estimator
     X = run(classifier.prepare_iter(crops.images[:4]))[1]
     targets = np.array([0, 1, 1, 0])
-    maps = run(gradcam(classifier, X, targets))
+    maps = run(cell_maps_iter(classifier, X, targets, "last"))
     network = estimator.network_
     assert isinstance(network, DenoisingResNet)
     x = torch.from_numpy(np.stack(X)).permute(0, 3, 1, 2)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..classify.scaled import shapes_of
 from ..images import FloatArray, IntensityRange
 from ..progress import Steps, run, within
 from ..steps import StepSpec, get_step
@@ -140,17 +139,14 @@ def influence_iter(
 
     Only some of the images are in memory as floats at a time.
     """
-    from ..opencv import cv2
-
     spec, parameters = read_method(method)
     full = []
     for part in blocks(scaled):
         images, share = scaled[part], (part.start / len(scaled), part.stop / len(scaled))
         note = "" if len(images) == len(scaled) else f"crops {part.start + 1} to {part.stop} of {len(scaled)}"
         maps = yield from within(spec.function(classifier, images, targets[part], **parameters), *share, note)
-        for heat, (height, width, _) in zip(maps, shapes_of(images), strict=True):
-            large = cv2.resize(np.ascontiguousarray(heat), (width, height), interpolation=cv2.INTER_LINEAR)
-            full.append(np.maximum(large, 0))
+        for heat in maps:
+            full.append(np.maximum(heat, 0))
     return full
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..classify.scaled import shapes_of
 from ..images import FloatArray
 from ..progress import Progress, Steps
 from ..steps import param, step
@@ -35,10 +36,20 @@ def gradcam(
     ] = "last",
 ) -> Steps[list[FloatArray]]:
     """Class-weighted activation of a stage of the network; for the CNN."""
+    side = getattr(classifier.estimator, "input_size", 0)
+    maps = yield from cell_maps_iter(classifier, scaled, targets, layer)
+    shapes = shapes_of(scaled)
+    return [placed(cells, side, (shape[0], shape[1])) for cells, shape in zip(maps, shapes, strict=True)]
+
+
+def cell_maps_iter(
+    classifier: Classifier, scaled: Sequence[FloatArray], targets: npt.NDArray[np.intp], layer: str
+) -> Steps[list[FloatArray]]:
+    """Compute the maps as the stage has them, a value for each of its cells: (y, x) float32."""
     estimator = classifier.estimator
     if not hasattr(estimator, "network_"):
         raise ValueError(
-            f"Grad-CAM needs a network with gradients, and this classifier is a {classifier.method}: take "
+            f"Grad-CAM needs a network with gradients, and this classifier has none ({classifier.method}): take "
             "method 'occlusion', or train a CNN."
         )
     import torch
@@ -60,6 +71,32 @@ def gradcam(
         maps.extend(cam.float().cpu().numpy())
         yield Progress(len(maps) / len(scaled), f"{len(maps)} of {len(scaled)} crops")
     return maps
+
+
+def placed(cells: FloatArray, side: int, shape: tuple[int, int]) -> FloatArray:
+    """Enlarge a map of cells to an image, with every cell where it looks.
+
+    With odd kernels and as much padding on either side, cell i of a stage looks at pixel stride · i of the network's
+    input, and its neighbours are spread evenly around that. To stretch the map over the image, as is usual, would put
+    it (stride - 1) / 2 pixels farther down and to the right: 7.5 of 224.
+
+    Parameters
+    ----------
+    cells : (y, x) float32
+    side : int
+        Of the network's input, to which the image was resized.
+    shape : (int, int)
+        Of the image.
+    """
+    from scipy.ndimage import affine_transform
+
+    steps, starts = [], []
+    for length, n in zip(shape, cells.shape, strict=True):
+        stride = 2.0 ** round(np.log2(side / n))
+        steps.append(side / length / stride)
+        starts.append((0.5 * side / length - 0.5) / stride)
+    large: FloatArray = affine_transform(cells, steps, starts, output_shape=shape, order=1, mode="nearest")
+    return large
 
 
 def layers_of(network: Any) -> dict[str, torch.nn.Module]:
