@@ -36,7 +36,7 @@ class ClassifyDock(Dock):
         self.task.value = APPLY
         self.add(self.task)
         # apply
-        self.classifier = ClassifierFields(self.form)
+        self.classifier = ClassifierFields(self.form, fail=self.fail)
         self.target = TargetFields(napari_viewer, self.form, tiles=True)
         self.save_button = PushButton(text="Save this classifier…", name="save_classifier")
         self.colours = ColourButtons(session.set_colour)
@@ -52,7 +52,7 @@ class ClassifyDock(Dock):
             name="test_fraction", label="Test fraction", min=0.05, max=0.9, step=0.05, value=0.25
         )
         self.seed = SpinBox(name="seed", label="Seed", min=0, max=2**31 - 1, value=0)
-        self.context = FloatSpinBox(name="context", label="Context [px]", min=0, max=10_000, step=10, value=0)
+        self.context = SpinBox(name="context", label="Context (px)", min=0, max=10_000, step=10, value=0)
         self.context.tooltip = (
             "Cells within about this distance have a say in a cell's class: tissue is no mixture. 0: each by itself.\n"
             "For points, objects, and tables of crops with columns image, y and x. A CNN trains four times as long."

@@ -101,7 +101,7 @@ class Dock(Container[Any]):
     def finish(self) -> None:
         """Let the rows fill the width, once all are there; long names of layers must not widen the panel."""
         self.native.layout().addStretch(1)
-        self.native.setMinimumWidth(340)
+        self.native.setMinimumWidth(356)
         # Only in its window does the panel get its font.
         self.native_parent_changed.connect(lambda *_: QTimer.singleShot(0, self._on_font))
 

@@ -96,7 +96,7 @@ class ExplainDock(Dock):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer, "Explain", "Show which pixels made the classifier decide.")
-        self.classifier = ClassifierFields(self.form)
+        self.classifier = ClassifierFields(self.form, fail=self.fail)
         self.target = TargetFields(napari_viewer, self.form)
         self.target.where.label = "Explain"
         self.explain = ExplainFields(self.form, self.classifier)
@@ -117,11 +117,12 @@ class ExplainDock(Dock):
         explain, options = self.explain.explain, self.explain.options
         self.code = code = classify_code(target, self.classifier.name, explain, options, None)
         work = target.classify_iter(classifier, explain=explain, **options)
+        note = target.note_for(classifier)
 
         def done(result: Any) -> None:
             record = {**result.record, "source": target.source.name, "python": code}
             add_explanation(self.viewer, target.source, result, record["explanation"]["method"], record)
-            self.say(summary(result) + _in_words(result))
+            self.say("\n".join(filter(None, [summary(result) + _in_words(result), note])))
 
         self.launch(work, done)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import CheckBox, ComboBox, PushButton, SpinBox
+from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, PushButton
 from napari.layers import Labels, Shapes
 
 from .._version import __version__
@@ -41,7 +41,9 @@ class MaskDock(ProcessDock):
         self.method = StepFields(self.form, "mask", "Mask")
         self.layer = narrow(ComboBox(name="mask_layer", label="Layer", choices=self._layers))
         self.layer.tooltip = "Labels or shapes; they are mapped into the image through the layers' transforms."
-        self.label_number = SpinBox(name="label", label="Label", min=0, max=2**31 - 1, value=0)
+        # magicgui's box for whole numbers cannot show a word for its lowest setting
+        self.label_number = FloatSpinBox(name="label", label="Label", min=0, max=2**31 - 1, step=1, value=0)
+        self.label_number.native.setDecimals(0)
         self.label_number.native.setSpecialValueText("all")
         self.label_number.tooltip = "Only this label of the layer is kept."
         self.fill = ParameterField(next(p for p in get_step("centre").parameters if p.name == "fill"))
@@ -136,6 +138,9 @@ class MaskDock(ProcessDock):
 
         def done(result: tuple[Processed, Any]) -> None:
             processed, labels = result
+            self.add_result(source, recipe, record, processed)
+            active = self.viewer.layers.selection.active
+            # After the image, which would hide them.
             self.viewer.add_labels(
                 labels,
                 name=f"{source.name} {step.id} clusters",
@@ -143,7 +148,7 @@ class MaskDock(ProcessDock):
                 opacity=0.5,
                 **source.transform,
             )
-            self.add_result(source, recipe, record, processed)
+            self.viewer.layers.selection.active = active
 
         self.launch(work(), done)
 
@@ -152,7 +157,7 @@ class MaskDock(ProcessDock):
         source = take(image)
         if layer is None:
             raise ValueError("There is no Labels or Shapes layer: add one, or choose a method.")
-        label = (self.label_number.value or None) if isinstance(layer, Labels) else None
+        label = (int(self.label_number.value) or None) if isinstance(layer, Labels) else None
         fill = self.fill.value
         mask = mask_from_layer(self.viewer, image, layer, label)
         self.code = "\n".join(
@@ -193,7 +198,7 @@ class MaskDock(ProcessDock):
                 **source.transform,
             )
         self.viewer.layers.selection.active = layer
-        self.say(f"Added {layer.name}: {words} {result.kept:.1%} of the pixels.")
+        self.say(f"Added {layer.name}: {words} {result.kept:.1%} of the pixels.{_advice(result.kept)}")
 
     def _on_scores(self) -> None:
         try:
@@ -217,6 +222,14 @@ class MaskDock(ProcessDock):
         if means["silhouette"].notna().any():
             best = means.loc[means["silhouette"].idxmax()]
             self.say(f"K-means has its best silhouette, {best['silhouette']:.2f}, with {best['K']} clusters.")
+        else:
+            self.say("There are no two clusters to compare: choose a plane with more grey levels, or other features.")
+
+
+def _advice(kept: float) -> str:
+    """Say what to do about a mask that separates nothing."""
+    what = {0.0: "nothing is left", 1.0: "nothing is masked"}.get(kept)
+    return "" if what is None else f" So {what}: choose another mask or other parameters."
 
 
 def _how(source: Source) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, FloatSpinBox, LineEdit, PushButton, SpinBox
@@ -105,9 +106,16 @@ class FileOrName(Container[Any]):
 
     @value.setter
     def value(self, value: Any) -> None:
-        if value not in self._choice.choices:
-            self._choice.choices = [*self._choice.choices, value]
+        known = list(self._choice.choices)
+        if value not in known:
+            # The list is narrow, and would show no more than the beginning of a path.
+            names = [PurePath(text).name for text in (*known, value)]
+            self._choice.choices = [
+                (name if names.count(name) == 1 else text, text)
+                for name, text in zip(names, (*known, value), strict=True)
+            ]
         self._choice.value = value
+        self._choice.tooltip = str(value)
 
 
 class StepFields:

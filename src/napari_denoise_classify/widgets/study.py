@@ -76,7 +76,7 @@ class StudyDock(Dock):
         self.training = ComboBox(
             name="training",
             label="Training",
-            choices=[("as the test images (matched)", "matched"), ("on clean images (mismatched)", "mismatched")],
+            choices=[("matched (as in the test)", "matched"), ("mismatched (on clean)", "mismatched")],
         )
         self.training.tooltip = (
             "Matched: training and test images are noisy and processed alike. Mismatched: the classifier was trained "

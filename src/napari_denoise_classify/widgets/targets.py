@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..core.workflow import Classified
 
 WHOLE, POINTS, OBJECTS, TILES = "whole", "points", "objects", "tiles"
+_MUCH_LARGER = 2  # times the side of the training images: a whole image shows another field
 _MOST_WRITTEN = 2000  # more positions than that are not written into the Python that is copied
 
 
@@ -83,8 +85,16 @@ class Target:
         return field.pixels(self.pixel_size, self.sides)
 
     def note_for(self, classifier: Classifier) -> str:
-        """Say that crops show another field than in training; empty where they do not."""
-        if (self.centres is None and not self.tiles) or self.field is not None:
+        """Say that samples show another field than in training; empty where they do not."""
+        if self.centres is None and not self.tiles:
+            trained, (height, width) = classifier.crop_size, self.source.image.plane_shape
+            if min(height, width) <= _MUCH_LARGER * trained:
+                return ""
+            return (
+                f"Note: the classifier learned from images of {trained} px, and this one has {width} × {height}: "
+                "choose points or objects, to classify its parts."
+            )
+        if self.field is not None:
             return ""
         return field_of(classifier.training, classifier.crop_size).note(self.pixel_size)
 
@@ -221,9 +231,19 @@ def shown_plane(source: Source, layer: Image, viewer: napari.Viewer) -> tuple[in
 
 
 class ClassifierFields:
-    """Rows that choose a classifier of this session, or load one."""
+    """Rows that choose a classifier of this session, or load one.
 
-    def __init__(self, form: Any, nothing: str | None = None) -> None:
+    Parameters
+    ----------
+    form : Form
+    nothing : str, optional
+        The words for no classifier, where there may be none.
+    fail : callable, optional
+        Tells of a file that cannot be read; by default a notification does.
+    """
+
+    def __init__(self, form: Any, nothing: str | None = None, fail: Callable[[Exception], None] | None = None) -> None:
+        self._fail = fail
         first = [(nothing, "")] if nothing is not None else []
         self.choice = narrow(
             ComboBox(name="classifier", label="", choices=lambda _: [*first, *((n, n) for n in session.names())])
@@ -260,7 +280,10 @@ class ClassifierFields:
             try:
                 session.load(path)
             except ValueError as error:
-                show_error(str(error))
+                if self._fail is not None:
+                    self._fail(error)
+                else:
+                    show_error(str(error))
 
     @property
     def name(self) -> str:

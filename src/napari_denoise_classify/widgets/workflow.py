@@ -37,7 +37,7 @@ class WorkflowDock(Dock):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer, "Run", "Clean an image, classify it and see why: choose, then press Run.")
         self.target = TargetFields(napari_viewer, self.form)
-        self.classifier = ClassifierFields(self.form, nothing="none (only process)")
+        self.classifier = ClassifierFields(self.form, nothing="none (only process)", fail=self.fail)
         self.as_trained = CheckBox(text="Prepare images as in training", name="as_trained", value=True)
         self.as_trained.tooltip = (
             "Denoise and mask as the classifier's training images were. Untick to try something else."
@@ -83,6 +83,7 @@ class WorkflowDock(Dock):
         target, classifier = self.target.read(), self.classifier.read()
         method, options = self.explain.explain, self.explain.options
         self.code = code = classify_code(target, self.classifier.name, method, options, recipe)
+        note = target.note_for(classifier)
         work = target.classify_iter(classifier, recipe=recipe, explain=method, **options)
 
         def done(result: Classified) -> None:
@@ -94,6 +95,7 @@ class WorkflowDock(Dock):
             if method is not None:
                 add_explanation(self.viewer, target.source, result, record["explanation"]["method"], record)
             text = show_classes(self.viewer, target, result, classifier.classes, record)
+            text += f"\n{note}" if note else ""
             if not result.record["recipe_matches_training"]:
                 text += "\nNote: prepared otherwise than the training images were."
             if title != "raw" and on_disk:

@@ -78,7 +78,7 @@ def measure_objects(labels: Any) -> Objects:
         parts.append(np.hstack([measured[:, :1], lead, measured[:, 1:]]))
     numbers, rows = np.concatenate(ids), np.concatenate(parts)
     if len(numbers) == 0:
-        raise ValueError("The label image holds no objects.")
+        raise ValueError("The label image holds no objects: choose another, or label the cells first.")
     # Of each object the plane with the largest area; of equal ones the first.
     order = np.lexsort((np.arange(len(numbers)), -rows[:, 0], numbers))
     numbers, first = np.unique(numbers[order], return_index=True)

@@ -68,7 +68,8 @@ def check_positions(source: PlaneImage, centres: npt.ArrayLike) -> npt.NDArray[n
     if outside.any():
         first = centres[outside][0].round(1).tolist()
         raise ValueError(
-            f"{int(outside.sum())} of {len(centres)} positions lie outside the image; the first is {first}."
+            f"{int(outside.sum())} of {len(centres)} positions lie outside the image, the first at {first}: move them "
+            "into it, or take them away."
         )
     return rounded
 

@@ -44,7 +44,7 @@ def draw_scores(figure: Any, table: pd.DataFrame, *, background: Any = "white", 
                 axes.plot(part["K"], part[score], linestyle="-" if len(part) > 1 else "none", label=label, **style)
         axes.set_title(words, fontsize=9, color=text)
         axes.set_xlabel("clusters K", fontsize=8, color=text)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_facecolor(background)
         axes.tick_params(colors=text, labelsize=8)
         for spine in axes.spines.values():
