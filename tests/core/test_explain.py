@@ -187,8 +187,6 @@ def test_bad_input(cnn: Classifier, image: np.ndarray, options: dict[str, Any], 
 
 
 def test_classifiers_without_gradients_are_refused(forest: Classifier, crops: Crops) -> None:
-    with pytest.raises(
-        ValueError,
-        match=r"Grad-CAM needs a network with gradients, and this classifier has none .random_forest.: take method 'occlusion'",
-    ):
+    words = r"Grad-CAM needs a network .* has none \(random_forest\): take method 'occlusion', or train a CNN\."
+    with pytest.raises(ValueError, match=words):
         explain(forest, crops.images[0])
