@@ -195,6 +195,12 @@ def test_scores_are_those_of_scikit_learn(method: str, features: str) -> None:
     assert row["noise"] == pytest.approx(1 - inside.mean())
 
 
+def test_no_cluster_has_no_scores() -> None:
+    row = cluster(three_levels(), "hdbscan", min_cluster_size=0.5).scores.iloc[0]
+    assert (row["K"], row["noise"]) == (0, 1)
+    assert row[["silhouette", "davies_bouldin", "wcss"]].isna().all()
+
+
 def test_table_of_all_methods() -> None:
     table = cluster_scores(three_levels(), max_clusters=6)
     assert table.columns.tolist() == ["method", "K", "silhouette", "davies_bouldin", "wcss", "noise"]

@@ -248,6 +248,6 @@ def scores(points: Floats, matrix: Floats, model: Model) -> dict[str, Any]:
         "K": count,
         "silhouette": silhouette(matrix, labels),
         "davies_bouldin": float(davies_bouldin_score(some, of)) if enough else float("nan"),
-        "wcss": wcss,
+        "wcss": wcss if len(groups) else float("nan"),
         "noise": float((labels < 0).mean()),
     }
