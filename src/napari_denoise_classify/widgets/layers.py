@@ -272,7 +272,7 @@ def add_contours(viewer: napari.Viewer, source: Source, result: Any, name: str, 
     features.insert(0, "sample", rows)
     ndim = len(source.image.lead_shape) + 2
     return viewer.add_shapes(
-        [contour for _, contour in result.contours] or None,
+        [_corners(contour) for _, contour in result.contours] or None,
         ndim=ndim,
         shape_type="polygon",
         edge_color=CONTOUR_COLOUR,
@@ -283,6 +283,17 @@ def add_contours(viewer: napari.Viewer, source: Source, result: Any, name: str, 
         metadata={METADATA_KEY: record},
         **source.transform,
     )
+
+
+def _corners(contour: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the corners of a closed contour: napari cannot fill some polygons with repeated or straight points."""
+    points = contour[:-1]
+    points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
+    (y, x), (next_y, next_x) = (
+        (np.roll(points, k, axis=0) - np.roll(points, k + 1, axis=0))[:, -2:].T for k in (0, -1)
+    )
+    corners: npt.NDArray[np.float64] = points[y * next_x != x * next_y]
+    return corners if len(corners) > 2 else contour
 
 
 def _outline_width(result: Any) -> float:

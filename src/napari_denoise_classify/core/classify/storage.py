@@ -24,7 +24,8 @@ from .checks import UntrustedError, check_estimator, check_pipeline
 from .neighbours import Context
 
 FORMAT = "napari-denoise-classify/classifier"
-VERSION = 4  # 3 has no context; 2 has no pixels of 8 or 16 bits, and machines of scikit-learn
+VERSION = 3  # 2 has no pixels of 8 or 16 bits, and machines of scikit-learn
+CONTEXT_VERSION = 4  # where there is a context
 _OURS = "napari_denoise_classify.core.classify"
 _TEMPERATURE = "temperature"
 # What skops does not vouch for by itself; what it lets through is checked once it is read, see checks.py.
@@ -97,7 +98,7 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
     legacy = hasattr(classifier.estimator, "steps")  # read from a file of version 1, and written as one again
     model = {
         "format": FORMAT,
-        "version": 1 if legacy else 3 if classifier.context is None else VERSION,
+        "version": 1 if legacy else VERSION if classifier.context is None else CONTEXT_VERSION,
         "method": classifier.method,
         "classes": list(classifier.classes),
         "recipe": classifier.recipe.to_dict(),
@@ -145,7 +146,7 @@ def load_classifier(path: str | Path) -> Classifier:
             if not isinstance(header, dict) or header.get("format") != FORMAT:
                 raise ValueError(damaged)
             version = header.get("version")
-            if isinstance(version, int) and version > VERSION:
+            if isinstance(version, int) and version > CONTEXT_VERSION:
                 raise ValueError(
                     f"{path} was saved by a newer version of this program: update napari-denoise-classify."
                 )
