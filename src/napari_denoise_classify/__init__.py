@@ -10,6 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
+from .core.native import keep_apart as _keep_apart
+
+_keep_apart()
 
 if TYPE_CHECKING:
     from .core.api import denoise, mask, release_memory

@@ -57,23 +57,6 @@ def place(network: N, device: torch.device) -> N:
     return network
 
 
-def load_triton() -> None:
-    """Load Triton, where PyTorch has it, with its own LLVM.
-
-    Creating an optimiser imports Triton. Where a viewer's software OpenGL has loaded another LLVM before, the two
-    clash and the process dies, unless Triton's library looks for its symbols in itself first.
-    """
-    if not hasattr(os, "RTLD_DEEPBIND"):
-        return
-    flags = sys.getdlopenflags()
-    sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
-    try:
-        with suppress(ImportError):
-            import_module("triton._C.libtriton")
-    finally:
-        sys.setdlopenflags(flags)
-
-
 _LARGEST_KEPT = 2**25  # bytes: the most that glibc allows, and what it comes to by itself where much is freed
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 

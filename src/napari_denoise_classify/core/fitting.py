@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .device import is_out_of_memory, load_triton
+from .device import is_out_of_memory
 from .progress import Progress, Steps
 
 if TYPE_CHECKING:
@@ -110,7 +110,6 @@ def fit_iter(
     """
     import torch
 
-    load_triton()
     settings = {key: json.dumps(value) for key, value in (settings or {}).items()}
     grouped: Any = getattr(network, "parameter_groups", None)  # a network may train its parts at different rates
     trained = grouped(learning_rate) if grouped else network.parameters()

@@ -198,13 +198,12 @@ class CropClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         self.model_ = self._fit_rows(table, codes[sources[rows]])
         self.calibrator_ = None
         self.record_: dict[str, Any] = {}
-        proba = self.uncalibrated(scores) if parts else scores
         if self.calibration != "none":
             self.calibrator_ = fit_calibrator(scores, codes, self.calibration)
-            before, proba = proba, cross_calibrated(scores, codes, parts, self.calibration)
-            self.record_["calibration"] = calibration_record(self.calibration, before, proba, codes, by_group)
+            before, after = self.uncalibrated(scores), cross_calibrated(scores, codes, parts, self.calibration)
+            self.record_["calibration"] = calibration_record(self.calibration, before, after, codes, by_group)
         if held_out is not None:
-            held_out[...] = proba
+            held_out[...] = self.uncalibrated(scores) if self.calibration == "none" else after
         yield Progress(1.0, "fitted")
         return self
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -166,7 +167,8 @@ def fit_estimator_iter(
         yield from estimator.fit_iter(X, y, groups, held_out)
     else:
         yield from within(estimator.fit_iter(X, y, groups), 0.0, 0.25)
-        yield from within(_held_out_iter(method, parameters, seed, X, y, groups, held_out), 0.25, 1.0, "held out")
+        again = partial(fit_estimator_iter, method, parameters, seed)
+        yield from within(_held_out_iter(again, seed, X, y, groups, held_out), 0.25, 1.0, "held out")
     record: dict[str, Any] = dict(getattr(estimator, "record_", {}))
     if hasattr(estimator, "fit_"):
         fit = estimator.fit_
@@ -175,8 +177,7 @@ def fit_estimator_iter(
 
 
 def _held_out_iter(
-    method: str,
-    parameters: dict[str, Any],
+    fit: Callable[..., Steps[tuple[Any, dict[str, Any]]]],
     seed: int,
     X: Sequence[FloatArray],
     y: npt.NDArray[np.str_],
@@ -187,7 +188,7 @@ def _held_out_iter(
     parts, _ = calibration_folds(np.unique(y, return_inverse=True)[1], groups, seed)
     for k, (train, test) in enumerate(parts):
         own = None if groups is None else groups[train]
-        fitting = fit_estimator_iter(method, parameters, seed, take(X, train), y[train], own)
+        fitting = fit(take(X, train), y[train], own)
         start, end = k / len(parts), (k + 1) / len(parts)
         estimator, _ = yield from within(fitting, start, start + 0.9 * (end - start))
         held_out[test] = yield from within(proba_iter(estimator, take(X, test)), start + 0.9 * (end - start), end)

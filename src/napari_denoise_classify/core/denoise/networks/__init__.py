@@ -12,9 +12,7 @@ Each architecture is a module with ``recognise(shapes)``, which returns its argu
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -123,24 +121,6 @@ def _shapes(architecture: str, arguments: dict[str, Any]) -> dict[str, tuple[int
 
     if architecture in ("drunet", "restormer"):
         import_deepinv()  # not below: what modules make when they are loaded has to be real
-    with _without_triton(), torch.device("meta"):
+    with torch.device("meta"):
         network = build(architecture, **arguments)
     return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-
-
-@contextmanager
-def _without_triton() -> Iterator[None]:
-    """Keep PyTorch from importing triton, which ends a program that has a window drawn by Mesa: both bring an LLVM."""
-    if "triton" in sys.modules:
-        yield
-        return
-    modules: dict[str, Any] = sys.modules  # None means that there is no such module
-    modules["triton"] = None
-    try:
-        yield
-    finally:
-        del modules["triton"]
-        with suppress(ImportError, AttributeError):
-            from torch.utils._triton import has_triton_package
-
-            has_triton_package.cache_clear()  # others may want it
