@@ -21,6 +21,16 @@ def network() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
 
 
+def convolutions() -> torch.nn.Module:
+    """Two optimisers train this one."""
+    torch.manual_seed(0)
+    widths = ((4, 8), (8, 8), (8, 1))
+    net = torch.nn.Sequential(torch.nn.Unflatten(1, (4, 1, 1)), *(torch.nn.Conv2d(*w, 1) for w in widths))
+    net.append(torch.nn.Flatten())
+    net.orthogonal = True
+    return net
+
+
 def batches(epoch: int) -> Iterator[torch.Tensor]:
     rng = np.random.default_rng(epoch)
     for _ in range(STEPS):
@@ -188,16 +198,19 @@ def test_any_number_of_steps_can_be_trained(epochs: int) -> None:
     assert all(torch.isfinite(p).all() for p in net.parameters())
 
 
+@pytest.mark.parametrize("make", [network, convolutions])
 @pytest.mark.parametrize("stop_after", [1, STEPS, STEPS + 1, STEPS + 2, 3 * (STEPS + 1)])
-def test_a_training_taken_up_again_goes_on_as_if_it_had_not_stopped(tmp_path: Path, stop_after: int) -> None:
-    whole, parts = network(), network()
+def test_a_training_taken_up_again_goes_on_as_if_it_had_not_stopped(
+    tmp_path: Path, stop_after: int, make: Callable[[], torch.nn.Module]
+) -> None:
+    whole, parts = make(), make()
     expected = run(work(whole, clip_norm=0.5, weight_decay=0.01))
     options: dict[str, Any] = {"clip_norm": 0.5, "weight_decay": 0.01, "checkpoint": tmp_path / "it.checkpoint"}
     interrupted = work(parts, **options)
     for _ in range(stop_after):
         next(interrupted)
     interrupted.close()
-    fresh = network()
+    fresh = make()
     found = run(work(fresh, **options))
     assert found == expected
     for a, b in zip(parameters(fresh), parameters(whole), strict=True):

@@ -20,7 +20,7 @@ from skimage import data
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify.core.denoise.networks import build, build_from
-from napari_denoise_classify.core.denoise.networks.dncnn import DnCNN, insert_batch_norm, merge_batch_norm
+from napari_denoise_classify.core.denoise.networks.dncnn import DnCNN
 from napari_denoise_classify.core.denoise.weights import read_tensors
 from napari_denoise_classify.core.inference import predict_iter
 from napari_denoise_classify.core.noise import psnr
@@ -307,27 +307,6 @@ def test_tiles_change_nothing_for_irunet() -> None:
     planes = np.random.default_rng(0).random((1, 300, 21, 3), np.float32)
     results = [run(predict_iter(net, planes, net.halo, multiple=16, tile=tile)) for tile in (32, 512)]
     np.testing.assert_allclose(*results, atol=1e-5)
-
-
-# --- batch normalisation --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("steps", [0, 3])
-def test_batch_normalisation_goes_into_the_convolutions(steps: int) -> None:
-    net, x = random("dncnn rgb"), torch.rand(4, 3, 12, 12)
-    before = call(net, x)
-    layers = insert_batch_norm(net, x)
-    assert sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in layers) == 1
-    optimiser = torch.optim.SGD(layers.parameters(), lr=0.1)
-    for _ in range(steps):
-        layers.train()
-        layers(torch.rand(4, 3, 12, 12)).square().mean().backward()
-        optimiser.step()
-    layers.eval()
-    after = x - layers(x).detach()
-    assert torch.allclose(before, after, atol=1e-5) == (steps == 0)
-    merged = build_from(merge_batch_norm(layers), "It").eval()
-    torch.testing.assert_close(call(merged, x), after, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("network", ["dncnn", "irunet", "restormer"])

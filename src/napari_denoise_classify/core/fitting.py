@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .device import is_out_of_memory
+from .optimisers import make_optimisers
 from .progress import Progress, Steps
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def fit_iter(
 ) -> Steps[Fit]:
     """Train a network and leave it with the weights of its best epoch.
 
-    Adam(W) under a one-cycle schedule: the learning rate rises over the first tenth and then falls to nothing.
+    One-cycle schedule: the learning rate rises over the first tenth and then falls to nothing. See `make_optimisers`.
 
     Parameters
     ----------
@@ -111,17 +112,19 @@ def fit_iter(
     import torch
 
     settings = {key: json.dumps(value) for key, value in (settings or {}).items()}
-    grouped: Any = getattr(network, "parameter_groups", None)  # a network may train its parts at different rates
-    trained = grouped(learning_rate) if grouped else network.parameters()
-    optimiser = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay)
+    optimisers = make_optimisers(network, learning_rate, weight_decay)
     total_steps = max(epochs * steps_per_epoch, 11)  # one-cycle with a tenth of 10 steps divides by zero
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
-        [group["lr"] for group in optimiser.param_groups],
-        total_steps=total_steps,
-        pct_start=0.1,
-        final_div_factor=100,
-    )
+    schedules = [
+        torch.optim.lr_scheduler.OneCycleLR(
+            optimiser,
+            [group["lr"] for group in optimiser.param_groups],
+            total_steps=total_steps,
+            pct_start=0.1,
+            final_div_factor=100,
+        )
+        for optimiser in optimisers
+    ]
+    moving: list[Any] = [*optimisers, *schedules]
     fit = Fit()
     best = copy.deepcopy(network.state_dict())
     start, parts, note = 0, 1, ""
@@ -138,8 +141,8 @@ def fit_iter(
             if saved["total_steps"] != total_steps:
                 raise ValueError("it is of a training of another length")
             network.load_state_dict(saved["network"])
-            optimiser.load_state_dict(saved["optimiser"])
-            schedule.load_state_dict(saved["schedule"])
+            for one, state in zip(moving, saved["moving"], strict=True):
+                one.load_state_dict(state)
             best, fit, start = saved["best"], Fit(**saved["fit"]), saved["epoch"]
         except _OtherSettingsError:
             raise
@@ -155,7 +158,7 @@ def fit_iter(
         total, count = 0.0, 0
         for batch in batches(epoch):
             while True:
-                optimiser.zero_grad(set_to_none=True)
+                network.zero_grad(set_to_none=True)
                 try:
                     value = 0.0
                     chunks = split(batch, parts) if split is not None and parts > 1 else [(batch, 1.0)]
@@ -178,8 +181,8 @@ def fit_iter(
                     torch.cuda.empty_cache()
             if clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
-            optimiser.step()
-            schedule.step()
+            for one in moving:
+                one.step()
             total, count = total + value, count + 1
             done = epoch + min(count / steps_per_epoch, 1)
             yield Progress(done / epochs, f"epoch {epoch + 1} of {epochs}, loss {total / count:.4g}{note}")
@@ -197,8 +200,7 @@ def fit_iter(
 
             state = {
                 "network": network.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "schedule": schedule.state_dict(),
+                "moving": [one.state_dict() for one in moving],
                 "best": best,
                 "fit": asdict(fit),
                 "epoch": epoch + 1,

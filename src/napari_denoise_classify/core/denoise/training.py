@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -127,9 +126,7 @@ def train_denoiser_iter(
     cell = 2 * multiple if data == "noisy" else multiple  # some losses see the image at half its size
     if config.patch % cell:
         raise ValueError(f"patch={config.patch} is not allowed: give a multiple of {cell} for this network.")
-    first = next(task.batches(10**6))[0]
-    body, forward, state = _trainable(network, torch.from_numpy(first).permute(0, 3, 1, 2))
-    place(body, device)
+    place(network, device)
     mixed = prefers_bfloat16(device) if config.mixed_precision is None else config.mixed_precision
 
     def tensor(batch: FloatArray) -> torch.Tensor:
@@ -139,15 +136,15 @@ def train_denoiser_iter(
         noisy, target, weight = (tensor(part) for part in batch)
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             if data == "noisy":
-                return task.self_supervised(forward, noisy).float()
-            out = forward(noisy)
+                return task.self_supervised(network, noisy).float()
+            out = network(noisy)
         return losses.supervised(task.loss_name, out.float(), target, weight)
 
     def predict(plane: FloatArray) -> FloatArray:
         height, width = plane.shape[:2]
         padded = np.pad(plane, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="edge")
         with torch.inference_mode():
-            out = forward(tensor(padded[None])).permute(0, 2, 3, 1)[0].float().cpu().numpy()
+            out = network(tensor(padded[None])).permute(0, 2, 3, 1)[0].float().cpu().numpy()
         return np.asarray(out[: height * config.upscale, : width * config.upscale])
 
     variants = task.variants()
@@ -160,7 +157,7 @@ def train_denoiser_iter(
         if data == "noisy":
             torch.manual_seed(config.seed)
             with torch.no_grad():
-                values = [float(task.held_out_loss(forward, tensor(c[None]))) for c in whole]
+                values = [float(task.held_out_loss(network, tensor(c[None]))) for c in whole]
             return {"loss": float(np.mean(values))}
         return {
             label: float(np.mean([task.psnr(k, predict(task.noisy(k, noise))) for k in range(len(task.crops))]))
@@ -207,7 +204,7 @@ def train_denoiser_iter(
     }
 
     def save(epoch: int, done: int, found: dict[str, float]) -> None:
-        tensors = {key: value.detach().cpu().contiguous() for key, value in state().items()}
+        tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
         _save(output, tensors, about)
         record["sha256"], record["size"] = sha256_of(output), output.stat().st_size
         rounded = {key: round(value, 4) for key, value in found.items()}
@@ -220,7 +217,7 @@ def train_denoiser_iter(
         checkpoint.unlink(missing_ok=True)
     yield Progress(0.0, f"{len(training)} planes of {record['training']['files']} images, loss {task.loss_name}")
     work = fit_iter(
-        body,
+        network,
         task.batches,
         loss,
         score,
@@ -348,18 +345,3 @@ def _save(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -
     from safetensors.torch import save_file
 
     write_whole(path, lambda temporary: save_file(tensors, temporary, metadata=about_text(about)))
-
-
-def _trainable(
-    network: torch.nn.Module, example: torch.Tensor
-) -> tuple[torch.nn.Module, Callable[[torch.Tensor], torch.Tensor], Callable[[], dict[str, torch.Tensor]]]:
-    """Return what is trained, how it is called, and how its weights are read.
-
-    A DnCNN is trained with batch normalisation, which is merged into its convolutions when it is saved.
-    """
-    from .networks.dncnn import DnCNN, insert_batch_norm, merge_batch_norm
-
-    if not isinstance(network, DnCNN):
-        return network, network, network.state_dict
-    layers = insert_batch_norm(network, example)
-    return layers, lambda x: x - layers(x), lambda: merge_batch_norm(copy.deepcopy(layers))

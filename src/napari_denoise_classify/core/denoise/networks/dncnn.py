@@ -1,8 +1,8 @@
 """DnCNN: a plain chain of convolutions that predicts the noise.
 
 Zhang, Zuo, Chen, Meng, Zhang: Beyond a Gaussian denoiser: residual learning of deep CNN for image denoising. IEEE
-TIP 26 (2017). Batch normalisation merged into the convolutions; keys ``model.{0, 2, 4, …}.{weight, bias}`` as in
-the KAIR collection of checkpoints.
+TIP 26 (2017). Without batch normalisation, which others merge into the convolutions; keys
+``model.{0, 2, 4, …}.{weight, bias}`` as in the KAIR collection of checkpoints.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class DnCNN(nn.Module):
     step = "dncnn"
     multiple = 1
     exact = True
+    orthogonal = True  # how it is trained: without batch normalisation, see `make_optimisers`
     upscale = 1
 
     def __init__(self, samples: int = 1, depth: int = 17, features: int = 64) -> None:
@@ -57,47 +58,6 @@ class DnCNN(nn.Module):
         """Denoise (N, S, Y, X)."""
         noise: torch.Tensor = self.model(x)
         return x - noise
-
-
-def insert_batch_norm(network: DnCNN, example: torch.Tensor) -> nn.Sequential:
-    """Return the network's layers with batch normalisation after every hidden convolution, as the paper trains them.
-
-    Parameters
-    ----------
-    network : DnCNN
-        Its convolutions are shared with the result, their biases move into the normalisation.
-    example : (N, S, Y, X) tensor
-        The normalisation starts out with the statistics of this batch and undoes itself: the function is unchanged.
-    """
-    layers: list[nn.Module] = []
-    x = example
-    last = 2 * (network.depth - 1)
-    with torch.no_grad():
-        for i, layer in enumerate(network.model):
-            x = layer(x.clone())
-            layers.append(layer)
-            if isinstance(layer, nn.Conv2d) and 0 < i < last:
-                norm = nn.BatchNorm2d(layer.out_channels, momentum=0.01).to(x.device)
-                variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
-                norm.running_mean, norm.running_var = mean.clone(), variance.clone()
-                norm.weight.copy_(torch.sqrt(variance + norm.eps))
-                norm.bias.copy_(mean)
-                layers.append(norm)
-    return nn.Sequential(*layers)
-
-
-def merge_batch_norm(layers: nn.Sequential) -> dict[str, torch.Tensor]:
-    """Fold the normalisation of `insert_batch_norm` into the convolutions; return a `DnCNN`'s state dict."""
-    state: dict[str, torch.Tensor] = {}
-    convolutions = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
-    for k, i in enumerate(convolutions):
-        layer: Any = layers[i]
-        following = layers[i + 1] if i + 1 < len(layers) else None
-        if isinstance(following, nn.BatchNorm2d):
-            layer = torch.nn.utils.fusion.fuse_conv_bn_eval(layer.eval(), following.eval())
-        state[f"model.{2 * k}.weight"] = layer.weight.detach().contiguous()
-        state[f"model.{2 * k}.bias"] = layer.bias.detach().contiguous()
-    return state
 
 
 def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
