@@ -12,7 +12,8 @@ run. ``--compare`` ends with exit code 1 where a ratio is below ``slack`` times 
 that is not busy, and has no place among the tests. Rows whose other program is not installed are left out:
 ``pip install bm3d careamics``.
 
-Networks and images are random or synthetic (seed 0): time does not depend on them.
+Networks and images are random or synthetic (seed 0): time does not depend on them. Rows are exact (float32) if not said
+otherwise, whatever the processor can.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ import torch
 import napari_denoise_classify as ndc
 from napari_denoise_classify.core.denoise.networks import build
 from napari_denoise_classify.core.denoise.neural import open_network
-from napari_denoise_classify.core.device import processors
+from napari_denoise_classify.core.device import PRECISION_VARIABLE, best_device, prefers_bfloat16, processors
 from napari_denoise_classify.core.inference import predict_iter
 from napari_denoise_classify.core.progress import run
 from napari_denoise_classify.core.tuning import processor_name
@@ -73,9 +74,12 @@ def tiled(network: torch.nn.Module, planes: np.ndarray, level: float | None = No
 # --- the rows -------------------------------------------------------------------------------------------------------
 
 
-def dncnn() -> Pair:
+def dncnn(precision: str = "exact") -> Pair:
     """DnCNN, beside deepinv's on the whole image with the same weights."""
     import deepinv
+
+    if precision == "fast" and not prefers_bfloat16(best_device()):
+        raise ImportError("this processor does not compute in bfloat16")
 
     ours = open_network("dncnn", "auto", 1)[0].network
     theirs = deepinv.models.DnCNN(1, 1, depth=ours.depth, bias=True, nf=64, pretrained=None).eval()
@@ -89,7 +93,16 @@ def dncnn() -> Pair:
             b.weight.copy_(sign * a.weight)
             b.bias.copy_(sign * a.bias)
     planes = image(1)
-    return Pair(lambda: tiled(ours, planes), lambda: whole(lambda x: theirs(x, LEVEL), planes))
+
+    def mine_at() -> np.ndarray:
+        before = os.environ.get(PRECISION_VARIABLE, "")
+        os.environ[PRECISION_VARIABLE] = precision
+        try:
+            return tiled(ours, planes)
+        finally:
+            os.environ[PRECISION_VARIABLE] = before
+
+    return Pair(mine_at, lambda: whole(lambda x: theirs(x, LEVEL), planes))
 
 
 def shipped(step: str, samples: int) -> Pair:
@@ -171,6 +184,7 @@ def careamics() -> Pair:
 
 ROWS: dict[str, tuple[str, str, float, Callable[[], Pair]]] = {
     "dncnn": ("DnCNN, 1024² gray", "deepinv's DnCNN, whole image", 1.8, dncnn),
+    "dncnn_fast": ("DnCNN, 1024² gray, fast", "the same", 3.5, partial(dncnn, "fast")),
     "unet": ("U-Net, 1024² gray", "PyTorch, whole image", 1.0, partial(shipped, "unet", 1)),
     "irunet": ("IRUNet, 1024² RGB", "PyTorch, whole image", 1.0, partial(shipped, "irunet", 3)),
     "restormer": ("Restormer (small), 1024² RGB", "deepinv, whole image", 1.0, partial(shipped, "restormer", 3)),
@@ -260,6 +274,7 @@ def main() -> None:
     parser.add_argument("--slack", type=float, default=0.5)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    os.environ[PRECISION_VARIABLE] = "exact"
     torch.set_num_threads(processors())
     try:
         from importlib.metadata import version

@@ -9,8 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._native import keep_apart as _keep_apart
 from ._version import __version__
-from .core.native import keep_apart as _keep_apart
 
 _keep_apart()
 
