@@ -315,3 +315,12 @@ def test_a_saved_classifier_keeps_its_width(crops: Crops, tmp_path: Path) -> Non
 def test_files_from_before_widths_could_be_chosen_load() -> None:
     classifier = ndc.load_classifier(ndc.example_classifier())
     assert classifier.estimator.network_.head.in_features == 128
+
+
+@pytest.mark.parametrize(("side", "expected"), [(12, 32), (33, 32), (44, 48), (100, 96), (300, 224)])
+def test_a_cnn_sees_crops_at_about_their_own_size(side: int, expected: int, make_crops) -> None:
+    crops = make_crops(n=4, side=side)
+    quick = {"epochs": 1, "width": 4, "views": 1, "batch_size": 2, "validation": 0.0}
+    classifier = ndc.train_classifier(crops, "cnn", **quick)
+    assert classifier.estimator.input_size == classifier.training["parameters"]["input_size"] == expected
+    assert ndc.train_classifier(crops, "cnn", **quick, input_size=16).training["parameters"]["input_size"] == 16

@@ -117,7 +117,28 @@ def test_bfloat16_is_used_where_it_pays_and_loses_nothing(
 ) -> None:
     monkeypatch.setenv(PRECISION_VARIABLE, word)
     monkeypatch.setattr(tuning, "prefers_bfloat16", lambda device: True)
-    assert tune(Clock(error=error, gain=gain), 100).fast is fast
+    assert tune(Clock(error=error, gain=gain)).fast is fast
+
+
+@pytest.mark.parametrize(("word", "fast"), [("auto", False), ("fast", True)])
+def test_small_runs_are_fast_only_where_it_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, word: str, fast: bool
+) -> None:
+    monkeypatch.setenv(PRECISION_VARIABLE, word)
+    monkeypatch.setattr(tuning, "prefers_bfloat16", lambda device: True)
+    clock = Clock()
+    assert tune(clock, 100).fast is fast
+    assert (clock.calls > 0) is fast
+
+
+def test_networks_that_enlarge_are_measured_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Enlarging(Clock):
+        def __call__(self, x: torch.Tensor, fast: bool) -> torch.Tensor:
+            return super().__call__(x, fast).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+    monkeypatch.setattr(tuning, "prefers_bfloat16", lambda device: True)
+    assert tune(Enlarging()).fast
+    assert not tune(Enlarging(error=0.5)).fast
 
 
 @pytest.mark.parametrize("word", ["auto", "fast"])

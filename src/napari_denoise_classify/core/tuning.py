@@ -87,8 +87,11 @@ def tune_iter(
         What computes: part of what the measurements are remembered under.
     """
     wanted: Precision = precision()
-    may_be_fast = wanted != "exact" and prefers_bfloat16(device)
-    measure = device.type == "cpu" and pixels >= MEASURE_FROM
+    large = pixels >= MEASURE_FROM
+    may_be_fast = (wanted == "fast" or (wanted == "auto" and (large or device.type != "cpu"))) and prefers_bfloat16(
+        device
+    )
+    measure = device.type == "cpu" and large
     if not (measure or may_be_fast):
         return Tuning()
     parts = (processor_name(), f"{processors()} threads", device.type, backend, f"halo {halo}", _fingerprint(network))
@@ -129,6 +132,8 @@ def _bfloat16(call: Call, device: torch.device, samples: int, multiple: int) -> 
         return call(noisy, fast).float().cpu()  # fetching it waits for a GPU
 
     results = {fast: compute(fast) for fast in (False, True)}
+    factor = results[False].shape[-1] // side  # of a network that enlarges
+    clean = clean.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
     times = {fast: min(_seconds(partial(compute, fast)) for _ in range(3)) for fast in results}
     error = {fast: float((results[fast] - clean).square().mean()) for fast in results}
     return {

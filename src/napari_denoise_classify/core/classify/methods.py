@@ -96,15 +96,15 @@ def cnn(
     seed: int,
     *,
     input_size: Annotated[
-        int,
+        int | None,
         param(
-            "Side to which crops are resized. 64 is much faster and enough for small cells.",
+            "Side to which crops are resized; nothing = about their own size, at most 224.",
             unit="px",
             ge=16,
             le=512,
             step=16,
         ),
-    ] = 224,
+    ] = None,
     epochs: _Epochs = 40,
     batch_size: _BatchSize = 64,
     learning_rate: _LearningRate = 0.003,

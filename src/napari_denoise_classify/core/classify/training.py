@@ -22,9 +22,10 @@ from .datasets import Crops
 from .memory import check_memory
 from .neighbours import Context
 from .preparing import dataset_range, prepare_iter
-from .scaled import take
+from .scaled import shapes_of, take
 
 MINIMUM_PER_CLASS = 4
+_SIZES, _SIZE_STEP = (32, 224), 16  # of what a CNN sees, in pixels
 
 
 def train_classifier(
@@ -113,7 +114,7 @@ def train_classifier_iter(
         context=around,
         training={
             "seed": seed,
-            "parameters": parameters,
+            "parameters": parameters | record.pop("settled", {}),
             **({"context": float(context)} if context else {}),
             "samples_per_class": data.counts,
             "groups": None if data.groups is None else len(np.unique(data.groups)),
@@ -158,8 +159,12 @@ def fit_estimator_iter(
     estimator : scikit-learn estimator
         Fitted.
     record : dict
-        What happened, for the classifier's record; JSON-ready.
+        What happened, for the classifier's record; JSON-ready. ``settled``: parameters that were left to the images.
     """
+    settled: dict[str, Any] = {}
+    if method == "cnn" and parameters.get("input_size") is None:
+        settled["input_size"] = _own_size(X)
+        parameters = parameters | settled
     estimator = get_step(method, "classifier").function(seed, **parameters)
     if held_out is None:
         yield from estimator.fit_iter(X, y, groups)
@@ -169,11 +174,17 @@ def fit_estimator_iter(
         yield from within(estimator.fit_iter(X, y, groups), 0.0, 0.25)
         again = partial(fit_estimator_iter, method, parameters, seed)
         yield from within(_held_out_iter(again, seed, X, y, groups, held_out), 0.25, 1.0, "held out")
-    record: dict[str, Any] = dict(getattr(estimator, "record_", {}))
+    record: dict[str, Any] = {**getattr(estimator, "record_", {}), "settled": settled}
     if hasattr(estimator, "fit_"):
         fit = estimator.fit_
         record |= {"best_epoch": fit.best_epoch, "history": fit.history, "stopped_early": fit.stopped_early}
     return estimator, record
+
+
+def _own_size(X: Sequence[FloatArray]) -> int:
+    """Return the side, of those that a CNN can have, that is next to that of most crops."""
+    median = float(np.median([min(shape[:2]) for shape in shapes_of(X)]))
+    return int(np.clip(_SIZE_STEP * round(median / _SIZE_STEP), *_SIZES))
 
 
 def _held_out_iter(

@@ -11,6 +11,7 @@ from ..recipe import Recipe
 from ..steps import get_step
 
 FOUR = ("cnn", "svm", "random_forest", "knn")
+_PUBLISHED: dict[str, Any] = {name: name for name in FOUR} | {"cnn": ("cnn", {"input_size": 224})}
 PRESETS: dict[str, str] = {
     "denoising": "Train once on 50 %, test on ten equal parts of the rest: raw, Gaussian, median, DnCNN, Restormer.",
     "masking": "Stratified cross-validation by group after DnCNN: whole, centre, non-centre, random grid.",
@@ -75,7 +76,7 @@ def _denoising() -> dict[str, Any]:
             "dncnn": Recipe([_dncnn()]),
             "restormer": Recipe(["restormer"]),
         },
-        "classifiers": FOUR,
+        "classifiers": _PUBLISHED,
         "design": "partitions:test_fraction=0.5,partitions=10",
         "remarks": (_BLIND,),
     }
@@ -90,7 +91,7 @@ def _masking() -> dict[str, Any]:
             "non-centre": Recipe([_dncnn(), ("non_centre", {"equal_area": True})]),
             "random": Recipe([_dncnn(), ("random", {"fraction": 0.5})]),
         },
-        "classifiers": FOUR,
+        "classifiers": _PUBLISHED,
         "design": "cross-validation:folds=5",
         "remarks": (_BLIND, "All masks keep half of the pixels, so that they differ in where, not in how much."),
     }

@@ -65,7 +65,7 @@ def _recipes(given: Any) -> dict[str, Recipe]:
     return named
 
 
-def _classifiers(given: Any, input_size: int | None) -> dict[str, Candidate]:
+def _classifiers(given: Any, input_size: int | None, *, insist: bool) -> dict[str, Candidate]:
     if not isinstance(given, (Mapping, str, list, tuple)):
         raise ValueError(f"classifiers={given!r} is not allowed: give ids, or a dict from name to (id, parameters).")
     if not isinstance(given, Mapping):
@@ -81,7 +81,7 @@ def _classifiers(given: Any, input_size: int | None) -> dict[str, Candidate]:
         method = found[name].method
         parameters = {} if isinstance(item, str) else item.parameters if isinstance(item, Candidate) else dict(item[1])
         sized = any(p.name == "input_size" for p in get_step(method, "classifier").parameters)
-        if sized and "input_size" not in parameters:
+        if sized and (insist or "input_size" not in parameters):
             found[name] = Candidate.of((method, {**parameters, "input_size": input_size}))
     return found
 
@@ -133,7 +133,7 @@ def declare(
     if isinstance(how, str):
         raise ValueError("intensity_range of a study is two numbers (low, high), or nothing.")
     chosen["recipes"] = _recipes(chosen["recipes"])
-    chosen["classifiers"] = _classifiers(chosen["classifiers"], input_size)
+    chosen["classifiers"] = _classifiers(chosen["classifiers"], input_size, insist=given["classifiers"] is None)
     chosen["design"] = Design.of(chosen["design"])
     for name in ("noise", "augmentation"):
         chosen[name] = _texts(chosen.get(name))
