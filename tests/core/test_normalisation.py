@@ -136,3 +136,25 @@ def test_without_one_it_does(tmp_path: Path) -> None:
     image = np.random.default_rng(0).normal(900, 120, (21, 30)).astype(np.float32)
     a, b = (ndc.denoise(image, "unet", intensity_range=h, weights=weights) for h in [(0, 65535), (500, 1200)])
     assert np.abs(a - b).max() > 10
+
+
+def test_networks_for_unit_images_find_their_scale() -> None:
+    rng = np.random.default_rng(0)
+    ramp = np.tile(np.linspace(100, 300, 200, dtype=np.float32), (200, 1))
+    faint = (ramp + rng.normal(0, 2, ramp.shape).astype(np.float32))[..., None]
+    scale = Normalisation.onto_unit([faint], [])
+    assert (scale.mean, scale.std) == pytest.approx((100, 200), rel=0.05)
+    assert (scale.target_mean, scale.target_std) == (scale.mean, scale.std)
+    faint[5, 5] = 1e6  # one hot pixel moves nothing
+    assert Normalisation.onto_unit([faint], []).std == pytest.approx(scale.std, rel=0.01)
+
+
+def test_no_noise_is_stronger_than_such_networks_know_it() -> None:
+    noise = np.random.default_rng(0).normal(0, 7, (128, 128, 1)).astype(np.float32)
+    assert 7 / Normalisation.onto_unit([noise], []).std == pytest.approx(41 / 255, rel=0.03)
+
+
+def test_targets_of_unit_networks_have_their_own_scale() -> None:
+    ramp = np.tile(np.linspace(0, 1, 100, dtype=np.float32), (64, 1))[..., None]
+    scale = Normalisation.onto_unit([ramp * 50], [ramp * 1000 + 7])
+    assert (scale.target_mean, scale.target_std) == pytest.approx((7, 1000), rel=0.02, abs=2)

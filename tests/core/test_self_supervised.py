@@ -46,6 +46,19 @@ def test_noise_is_removed(noise: str, dtype: str) -> None:
     assert psnr(255 * clean(), out) > psnr(255 * clean(), image) + 2
 
 
+@pytest.mark.parametrize("samples", [1, 3])
+def test_it_starts_with_what_the_shipped_network_knows(samples: int) -> None:
+    image = noisy(samples, np.float32)
+    assert psnr(255 * clean(samples), denoise(image, 1)) > psnr(255 * clean(samples), image) + 6
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1.0, 1e6])
+def test_the_unit_of_intensities_changes_nothing(factor: float) -> None:
+    image = noisy(dtype=np.float64, height=40, width=40)
+    expected = denoise(image.astype(np.float32), 1)
+    np.testing.assert_allclose(denoise((image * factor).astype(np.float32), 1) / factor, expected, atol=0.5)
+
+
 def test_the_seed_decides() -> None:
     image = noisy(height=40, width=40).astype(np.float32)
     first, again, other = (denoise(image, seed=seed) for seed in (0, 0, 1))

@@ -120,7 +120,7 @@ def cnn(
     from .calibrated_cnn import CalibratedCNN
 
     return CalibratedCNN(
-        input_size=input_size,
+        input_size=input_size or 224,  # a training puts the crops' own size there
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from ..images import FloatArray
 
+_EXTREMES = (0.1, 99.9)  # per cent
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -35,6 +37,16 @@ class Normalisation:
     def of(cls, inputs: Sequence[FloatArray], targets: Sequence[FloatArray]) -> Normalisation:
         """Measure it over all pixels of the training planes."""
         return cls(*_moments(inputs), *_moments(targets or inputs))
+
+    @classmethod
+    def onto_unit(cls, inputs: Sequence[FloatArray], targets: Sequence[FloatArray]) -> Normalisation:
+        """Measure the scale on which a network that knows images from 0 to 1 knows these, too.
+
+        The extremes of an image that is nothing but Gaussian noise are 6.2 of its standard deviations apart, so noise
+        is never stronger than 41 of 255 grey levels there: such networks are made for that.
+        """
+        extent = _extent(inputs)
+        return cls(*extent, *(_extent(targets) if targets else extent))
 
     def forward(self, planes: FloatArray) -> FloatArray:
         """Turn inputs in their own intensities into what the network sees."""
@@ -84,6 +96,12 @@ def _columns(ranges: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], 
 
 def _line(planes: FloatArray, slope: npt.NDArray[np.float64], offset: npt.NDArray[np.float64]) -> FloatArray:
     return np.asarray(planes * slope.astype(np.float32) + offset.astype(np.float32), np.float32)
+
+
+def _extent(planes: Sequence[FloatArray]) -> tuple[float, float]:
+    """Return where the intensities begin and how far they reach, single bright and dark pixels aside."""
+    low, high = np.percentile(np.concatenate([p.ravel() for p in planes]), _EXTREMES)
+    return float(low), float(high - low) or 1.0
 
 
 def _moments(planes: Sequence[FloatArray]) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from ..steps import param, step
 from .anscombe import Anscombe
 
 _TRAINING = 0.9  # the part of a run that training takes
+_EPOCH = 50  # steps
 
 
 @step(
@@ -36,13 +37,15 @@ def self_supervised(
         Literal["auto", "neighbour2neighbour", "blind_spot", "r2r", "sure"],
         param("What replaces the clean image; auto = what fits the noise."),
     ] = "auto",
-    training_steps: Annotated[int, param("Training steps; more take longer.", ge=1, le=100_000, step=500)] = 2000,
+    training_steps: Annotated[int, param("Training steps; more take longer.", ge=1, le=100_000, step=100)] = 400,
     seed: Annotated[int, param("Of everything random in the training.", ge=0)] = 0,
 ) -> Steps[FloatArray]:
-    """Small U-Net trained on the image itself, without any clean image; takes minutes.
+    """DnCNN that goes on learning from the image itself, without any clean image; takes minutes.
 
-    Noise that grows with the signal is made even before and restored after, so that bright parts do not rule the loss.
+    It starts from the shipped network, which knows noise in general, and learns this noise and these structures. Noise
+    that grows with the signal is made even before and restored after, so that bright parts do not rule the loss.
     """
+    from . import weights as registry
     from .neural import open_network, run_network
     from .settings import DenoiserTraining
     from .training import train_denoiser_iter
@@ -64,27 +67,26 @@ def self_supervised(
     even = Anscombe(gain, offset, read_noise) if kind == "poisson_gaussian" and gain > 0 else None
     seen = planes if even is None else even.forward(planes.astype(np.float64)).astype(np.float32)
     config = DenoiserTraining(
-        network="unet",
+        network="dncnn",
         samples=planes.shape[-1],
-        depth=2 if side < 96 else 3,
-        features=16,
         noise="gaussian" if kind == "gaussian" else "",
         loss=loss,
         normalisation="dataset",
-        epochs=max(1, training_steps // 100),
-        steps_per_epoch=min(training_steps, 100),
+        epochs=max(1, training_steps // _EPOCH),
+        steps_per_epoch=min(training_steps, _EPOCH),
         batch_size=8,
         patch=16 if side < 64 else 32 if side < 96 else 64,
-        learning_rate=2e-3,
+        learning_rate=2e-4,
         seed=seed,
     )
     ranges: npt.NDArray[np.float64] = np.tile((0.0, 1.0), (len(planes), 1))
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "self.safetensors"
         images = {f"plane {i}": plane if plane.shape[-1] == 3 else plane[..., 0] for i, plane in enumerate(seen)}
-        work = train_denoiser_iter(weights, inputs=images, config=config)
+        start = registry.locate(registry.resolve("dncnn", "auto", planes.shape[-1]))
+        work = train_denoiser_iter(weights, inputs=images, config=config, start_from=start)
         yield from within(work, 0.0, _TRAINING, "training")
-        loaded, _ = open_network("unet", str(weights), planes.shape[-1])
+        loaded, _ = open_network("dncnn", str(weights), planes.shape[-1])
     yield Progress(_TRAINING, "denoising")
     out = yield from within(run_network(loaded, seen, ranges, ensemble=True), _TRAINING, 1.0)
     return out if even is None else even.inverse(out.astype(np.float64)).astype(np.float32)

@@ -24,16 +24,25 @@ _VALIDATION_CROPS = 16
 
 
 class Task:
-    """The data of a training, on the scale of the network, and how batches of it become a loss."""
+    """The data of a training, on the scale of the network, and how batches of it become a loss.
+
+    With ``unit``, that is the scale of a network which was trained on images from 0 to 1 before.
+    """
 
     def __init__(
-        self, training: list[Example], validation: list[Example], config: DenoiserTraining, data: Data
+        self,
+        training: list[Example],
+        validation: list[Example],
+        config: DenoiserTraining,
+        data: Data,
+        unit: bool = False,
     ) -> None:
         self.config, self.data = config, data
         self.normalisation: Normalisation | None = None
         if uses_raw(config, data):
             inputs, targets = [e.seen for e in training], [e.target for e in training if e.target is not None]
-            self.normalisation = Normalisation.of(inputs, targets if data == "pairs" else [])
+            measure = Normalisation.onto_unit if unit else Normalisation.of
+            self.normalisation = measure(inputs, targets if data == "pairs" else [])
         self.training = [self._scaled(e) for e in training]
         self.big = [e for e in self.training if min(e.seen.shape[:2]) >= config.patch]
         if not self.big:

@@ -72,7 +72,7 @@ def train_denoiser_iter(
     import torch
 
     from .networks import build, build_from
-    from .weights import read_tensors
+    from .weights import read_about, read_tensors
 
     config = config or DenoiserTraining()
     output = Path(output)
@@ -107,7 +107,8 @@ def train_denoiser_iter(
         training, held_out = ([matched(e) for e in part] for part in (training, held_out))
     if config.mask and masks is None:
         training = [masked(e, config.mask) for e in training]
-    task = Task(training, held_out, config, data)
+    unit = start_from is not None and read_about(Path(start_from)).get("normalisation") is None
+    task = Task(training, held_out, config, data, unit)
     device = best_device()
     torch.manual_seed(config.seed)
     network = build(config.network, **config.size())
@@ -285,7 +286,8 @@ def train_denoiser(
     validation, validation_targets : optional
         Held-out images; default: a tenth of the images.
     start_from : str or Path, optional
-        Weights to start from.
+        Weights to start from. If they are for images from 0 to 1, as the shipped ones for Gaussian noise are, your
+        images are brought onto that scale.
     resume : bool
         Take up the checkpoint if there is one.
     report : callable, optional
