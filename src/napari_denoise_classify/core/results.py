@@ -39,7 +39,7 @@ def check_absent(paths: list[Path], overwrite: bool) -> None:
     """
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
-        raise FileExistsError(f"{existing[0]} exists already: choose another folder, or allow overwriting.")
+        raise FileExistsError(f"{existing[0]} exists already: choose another folder, or move it away.")
 
 
 def save_result(

@@ -89,7 +89,7 @@ def test_a_study_does_not_replace_another(crops: Crops, tmp_path: Path) -> None:
     folder = tmp_path / "study"
     first = ndc.study(crops, RECIPES, ["knn"], FOLDS, folder=folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match=r"holds another study: choose another folder, or allow overwriting\."):
+    with pytest.raises(ValueError, match=r"holds another study: choose another folder, or move it away\."):
         ndc.study(crops, RECIPES, FAST, FOLDS, folder=folder)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert_equal(ndc.study(folder / "study.json", crops=crops, folder=folder), first)  # the same one may

@@ -334,6 +334,10 @@ def test_a_sentence_tells_of_chance_and_of_the_margin() -> None:
     )
     row |= {"difference": -0.4, "low": -2.1, "high": 1.3, "decision": "no effect shown"}
     assert statistics.sentence(row, 2.0) == "No effect of bm3d on SVM's macro-F1 is shown (−0.4 points [−2.1, 1.3])."
+    row |= {"difference": 0.0, "low": 0.0, "high": 0.0, "decision": "no effect"}
+    assert statistics.sentence(row, 2.0) == (
+        "bm3d changes nothing about SVM's macro-F1: it is the same wherever it was tested."
+    )
 
 
 # --- simulations ----------------------------------------------------------------------------------------------------

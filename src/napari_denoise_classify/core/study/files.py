@@ -69,12 +69,12 @@ def prepare_folder(folder: str | Path, study: Study, overwrite: bool = False) ->
         except ValueError:
             same = False
         if not same:
-            raise ValueError(f"{folder} holds another study: choose another folder, or allow overwriting.")
+            raise ValueError(f"{folder} holds another study: choose another folder, or move it away.")
     elif not overwrite:
         foreign = [name for name in (*RESULT_FILES, REPORT) if (folder / name).exists()]
         if foreign:
             raise ValueError(
-                f"{folder} holds a file {foreign[0]} that is of no study: choose another folder, or allow overwriting."
+                f"{folder} holds a file {foreign[0]} that is of no study: choose another folder, or move it away."
             )
 
 

@@ -218,6 +218,8 @@ def sentence(row: dict[Any, Any], margin: float) -> str:
             f"{where}{recipe} and {classifier}: the {metric} differs by {number(row['difference'])} points, and there "
             "are too few folds or groups to say how sure that is."
         )
+    if row["difference"] == row["low"] == row["high"] == 0:
+        return f"{where}{recipe} changes nothing about {classifier}'s {metric}: it is the same wherever it was tested."
     if row["decision"] == DECISIONS[2]:
         head = "no" if where else "No"
         return (
