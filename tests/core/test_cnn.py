@@ -220,6 +220,23 @@ def test_many_images_are_classified_by_a_compiled_network(
     assert len(compiling._models) == count - 1
 
 
+def test_many_images_are_classified_in_bfloat16_only_where_it_was_asked_for(
+    crops: Crops, fitted: CNNClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    X, classifier = floats(crops), copy.deepcopy(fitted)
+    expected = classifier.predict_proba(X)
+    monkeypatch.setattr("napari_denoise_classify.core.classify.cnn._WORTH_COMPILING", 1)
+    monkeypatch.setattr("napari_denoise_classify.core.classify.cnn.prefers_bfloat16", lambda device: True)
+    for word in ("auto", "exact"):
+        monkeypatch.setenv("NAPARI_DENOISE_CLASSIFY_PRECISION", word)
+        np.testing.assert_allclose(classifier.predict_proba(X), expected, atol=1e-6)
+    monkeypatch.setenv("NAPARI_DENOISE_CLASSIFY_PRECISION", "fast")
+    fast = classifier.predict_proba(X)
+    assert compiling._models[classifier.network_][True].model is not None
+    np.testing.assert_allclose(fast, expected, atol=0.05)
+
+
 def test_without_openvino_many_images_are_classified_as_well(
     crops: Crops, fitted: CNNClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from ..compiled import Compiled, compiled
-from ..device import best_device, keeping_memory, place
+from ..device import best_device, keeping_memory, place, precision, prefers_bfloat16
 from ..fitting import Fit, fit_iter
 from ..images import FloatArray
 from ..progress import Progress, Steps, run
@@ -272,7 +272,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
                 what = f"Classifying {crops} crops of {self.input_size} pixels at a time"
                 check_memory(needed, what, "close other programs, or train with a smaller input_size")
                 if len(X) * count * self.input_size**2 >= _WORTH_COMPILING:
-                    quick = compiled(network, (torch.empty(1, samples, 1, 1),), convert=_graph)
+                    # Only where it was asked for: nobody would know that probabilities are a little different.
+                    fast = precision() == "fast" and prefers_bfloat16(device)
+                    quick = compiled(network, (torch.empty(1, samples, 1, 1),), fast, _graph)
             embed = quick or fused(network).embed
         # Made before: small arrays that stay between large ones that go would keep memory from being used again.
         found = np.empty((len(X), network.head.in_features))
