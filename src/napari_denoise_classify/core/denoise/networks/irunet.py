@@ -58,6 +58,7 @@ class IRUNet(nn.Module):
     multiple = 2**STAGES
     halo = 112  # a cell of the coarsest stage sees 108 px beyond its edge
     exact = True
+    orthogonal = True  # how it is trained: see `make_optimisers`
 
     def __init__(self, samples: int = 3, features: int = 16) -> None:
         super().__init__()
