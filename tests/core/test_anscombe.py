@@ -175,3 +175,10 @@ def test_a_camera_with_a_single_bright_pixel() -> None:
 def test_bad_parameters(parameters: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         ndc.denoise(np.ones((8, 8)), "anscombe", **parameters)
+
+
+@pytest.mark.parametrize(("denoiser", "weights"), [("dncnn", ["dncnn_gray_blind"]), ("bm3d", [])])
+def test_the_record_names_the_weights_of_the_denoiser_within(denoiser: str, weights: list[str]) -> None:
+    (details,) = ndc.Recipe([("anscombe", {"denoiser": denoiser})]).record()["details"]
+    assert [details[key] for key in details if key == "weights"] == weights
+    assert ("sha256" in details) == bool(weights)

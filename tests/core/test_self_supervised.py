@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import napari_denoise_classify as ndc
+from napari_denoise_classify.core.denoise.weights import registry
 from napari_denoise_classify.core.noise import psnr
 
 
@@ -57,6 +58,12 @@ def test_the_unit_of_intensities_changes_nothing(factor: float) -> None:
     image = noisy(dtype=np.float64, height=40, width=40)
     expected = denoise(image.astype(np.float32), 1)
     np.testing.assert_allclose(denoise((image * factor).astype(np.float32), 1) / factor, expected, atol=0.5)
+
+
+@pytest.mark.parametrize(("samples", "name"), [(1, "dncnn_gray_blind"), (3, "dncnn_rgb_blind")])
+def test_the_record_tells_what_it_started_from(samples: int, name: str) -> None:
+    (step,) = ndc.Recipe(["self_supervised"]).record(samples)["details"]
+    assert step == {"weights": name, "sha256": registry()[name].sha256}
 
 
 def test_the_seed_decides() -> None:

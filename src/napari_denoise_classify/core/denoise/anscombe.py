@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -125,12 +125,18 @@ def _halo(
     return inner.reach(samples, inner.validate({"sigma": 1.0}))
 
 
+def _record(samples: int, *, denoiser: str, **_: Any) -> dict[str, Any]:
+    inner = get_step(denoiser)
+    return {} if inner.record is None else inner.record(samples, **inner.defaults())
+
+
 @step(
     "anscombe",
     kind="denoise",
     title="Anscombe",
     reference="Mäkitalo & Foi, Optimal inversion of the generalized Anscombe transformation for Poisson-Gaussian "
     "noise, IEEE TIP 22 (2013), doi:10.1109/TIP.2012.2202675",
+    record=_record,
     halo=_halo,
 )
 def anscombe(

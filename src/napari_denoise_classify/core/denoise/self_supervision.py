@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,16 @@ from ..estimation import estimate_poisson_gaussian
 from ..images import FloatArray
 from ..progress import Progress, Steps, within
 from ..steps import param, step
+from . import weights
 from .anscombe import Anscombe
 
 _TRAINING = 0.9  # the part of a run that training takes
 _EPOCH = 50  # steps
+
+
+def _record(samples: int, **_: Any) -> dict[str, Any]:
+    start = weights.resolve("dncnn", "auto", samples)
+    return {"weights": start.name, "sha256": start.sha256}
 
 
 @step(
@@ -25,6 +31,7 @@ _EPOCH = 50  # steps
     title="Self-supervised",
     reference="Huang et al., Neighbor2Neighbor, CVPR (2021); Pang et al., Recorrupted-to-Recorrupted, CVPR (2021); "
     "Krull et al., Noise2Void, CVPR (2019); Metzler et al., SURE, arXiv:1805.10531",
+    record=_record,
 )
 def self_supervised(
     planes: FloatArray,
@@ -45,7 +52,6 @@ def self_supervised(
     It starts from the shipped network, which knows noise in general, and learns this noise and these structures. Noise
     that grows with the signal is made even before and restored after, so that bright parts do not rule the loss.
     """
-    from . import weights as registry
     from .neural import open_network, run_network
     from .settings import DenoiserTraining
     from .training import train_denoiser_iter
@@ -81,12 +87,12 @@ def self_supervised(
     )
     ranges: npt.NDArray[np.float64] = np.tile((0.0, 1.0), (len(planes), 1))
     with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "self.safetensors"
+        own = Path(folder) / "self.safetensors"
         images = {f"plane {i}": plane if plane.shape[-1] == 3 else plane[..., 0] for i, plane in enumerate(seen)}
-        start = registry.locate(registry.resolve("dncnn", "auto", planes.shape[-1]))
-        work = train_denoiser_iter(weights, inputs=images, config=config, start_from=start)
+        start = weights.locate(weights.resolve("dncnn", "auto", planes.shape[-1]))
+        work = train_denoiser_iter(own, inputs=images, config=config, start_from=start)
         yield from within(work, 0.0, _TRAINING, "training")
-        loaded, _ = open_network("dncnn", str(weights), planes.shape[-1])
+        loaded, _ = open_network("dncnn", str(own), planes.shape[-1])
     yield Progress(_TRAINING, "denoising")
     out = yield from within(run_network(loaded, seen, ranges, ensemble=True), _TRAINING, 1.0)
     return out if even is None else even.inverse(out.astype(np.float64)).astype(np.float32)
