@@ -5,7 +5,8 @@
 A gray image becomes the first of two stains, another one the second: each stain has a random colour, and stains
 multiply as absorbing layers do (Ruifrok and Johnston, Anal. Quant. Cytol. Histol. 23 (2001)). A third of the images has
 one stain only, near to gray; a quarter is inverted, as light on dark. Slides are cut into tiles, so that they count as
-many images; once more at half their size, which is sharper and as a lower magnification shows tissue.
+many images; once more at half their size, which is sharper and as a lower magnification shows tissue. Two thirds of all
+go through JPEG of a random quality, colours apart or as luminance and colour: slides are stored so.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
+from imagecodecs import jpeg8_decode, jpeg8_encode
 from skimage.transform import downscale_local_mean
 
 from napari_denoise_classify.core.files import find_images, read_image
 
 TILE = 360  # pixels
 DARKEST = 0.02
+QUALITY = (30, 95)  # of JPEG
 
 
 def coloured(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -31,6 +34,16 @@ def coloured(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) ->
     first, second = (np.clip(plane, DARKEST, 1)[..., None] for plane in (first, second))
     mixed = first ** np.maximum(stain, 0) * second**other
     return 1 - mixed if rng.random() < 0.25 else mixed
+
+
+def stored(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return (Y, X, 3) uint8 as it comes back from a slide's JPEG tiles, or as it is."""
+    if rng.random() < 1 / 3:
+        return image
+    colours, subsampling = [("rgb", "444"), ("ycbcr", "444"), ("ycbcr", "420")][rng.integers(3)]
+    quality = int(rng.integers(*QUALITY))
+    coded = jpeg8_encode(image, quality, colorspace="rgb", outcolorspace=colours, subsampling=subsampling)
+    return jpeg8_decode(coded, outcolorspace="rgb", colorspace=colours)
 
 
 def main() -> None:
@@ -48,7 +61,8 @@ def main() -> None:
         for k, image in enumerate(gray):
             fitting = [other for other in gray if other.shape == image.shape]
             mixed = coloured(image, fitting[rng.integers(len(fitting))], rng)
-            iio.imwrite(options.out / f"coloured_{k:04}_{copy}.png", np.rint(mixed * 255).astype(np.uint8))
+            mixed = stored(np.rint(mixed * 255).astype(np.uint8), rng)
+            iio.imwrite(options.out / f"coloured_{k:04}_{copy}.png", mixed)
     for path in find_images(options.slide) if options.slide else []:
         slide = read_image(path).data
         half = np.rint(downscale_local_mean(slide, (2, 2, 1))).astype(np.uint8)
@@ -56,7 +70,7 @@ def main() -> None:
             for y in range(0, plane.shape[0] - TILE + 1, TILE):
                 for x in range(0, plane.shape[1] - TILE + 1, TILE):
                     tile = plane[y : y + TILE, x : x + TILE]
-                    iio.imwrite(options.out / f"{path.stem}_{name}_{y:05}_{x:05}.png", tile)
+                    iio.imwrite(options.out / f"{path.stem}_{name}_{y:05}_{x:05}.png", stored(tile, rng))
 
 
 if __name__ == "__main__":
