@@ -5,7 +5,8 @@
 
 The loop is what one would write by hand: scikit-image's ``regionprops``, then for each object a crop out of the
 reflected image and the classifier's ``predict_proba`` on it. It runs on the first ``--loop`` objects only, and its time
-is scaled up to all of them. Both give the same probabilities, which is checked. Every run is a process of its own,
+is scaled up to all of them. Both give the same probabilities, which is checked (to 0.02 with
+``NAPARI_DENOISE_CLASSIFY_PRECISION=fast``). Every run is a process of its own,
 whose peak memory is given; figures are medians of the repeats. "import" is a process that only reads the image, the
 labels and the classifier. Seconds of the processor, on one thread, are what a busy machine disturbs least.
 """
@@ -131,7 +132,8 @@ def main() -> None:
                 peak = statistics.median(run["peak"] for run in done)
                 print(f"| {method} | {how} | {' | '.join(row)} | {peak:.0f} | {gain} |", flush=True)
             loop, ours = (np.load(folder / f"{method} {how}.npy") for how in ("plain loop", "this package"))
-            np.testing.assert_allclose(ours[: len(loop)], loop, atol=1e-5)
+            exact = os.environ.get("NAPARI_DENOISE_CLASSIFY_PRECISION") != "fast"
+            np.testing.assert_allclose(ours[: len(loop)], loop, atol=1e-5 if exact else 0.02)
 
 
 if __name__ == "__main__":
