@@ -67,9 +67,9 @@ class DenoisingResNet(SmallResNet):
         z = (x - mean) / std
         if network.samples == 1 and samples > 1:  # a gray network sees each colour by itself
             z = z.reshape(n * samples, 1, height, width)
-        pad = (0, -width % network.multiple, 0, -height % network.multiple)
-        if any(pad):
-            z = nn.functional.pad(z, pad, mode="reflect")
+        # The mirror image beyond the borders, as the step's tiles have it; torch pads only without the border itself.
+        z = torch.cat([z, z.flip(-2)[..., : -height % network.multiple, :]], dim=-2)
+        z = torch.cat([z, z.flip(-1)[..., : -width % network.multiple]], dim=-1)
         z = network(z)[..., :height, :width].reshape(x.shape)
         clean: torch.Tensor = z * std + mean
         return clean
