@@ -164,6 +164,23 @@ def test_bfloat16_is_close_and_is_not_float32(monkeypatch: pytest.MonkeyPatch) -
     assert 0 < np.abs(fast - exact).max() < 0.1
 
 
+def test_in_bfloat16_noise_is_taken_from_what_the_network_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    class AllIsNoise(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.same = torch.nn.Conv2d(1, 1, 1, bias=False)
+            torch.nn.init.ones_(self.same.weight)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x - self.same(x)
+
+    monkeypatch.setenv(PRECISION_VARIABLE, "fast")
+    monkeypatch.setattr(tuning, "prefers_bfloat16", lambda device: True)
+    monkeypatch.setattr(tuning, "LOSS", 100.0)
+    planes = np.random.default_rng(0).random((1, 64, 64, 1), np.float32)
+    assert not run(predict_iter(AllIsNoise().eval(), planes, 0)).any()
+
+
 def test_an_unknown_precision_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PRECISION_VARIABLE, "sloppy")
     with pytest.raises(ValueError, match="'sloppy' is not allowed: give exact, fast or auto"):
