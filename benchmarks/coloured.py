@@ -5,8 +5,10 @@
 A gray image becomes the first of two stains, another one the second: each stain has a random colour, and stains
 multiply as absorbing layers do (Ruifrok and Johnston, Anal. Quant. Cytol. Histol. 23 (2001)). A third of the images has
 one stain only, near to gray; a quarter is inverted, as light on dark. Slides are cut into tiles, so that they count as
-many images; once more at half their size, which is sharper and as a lower magnification shows tissue. Two thirds of all
-go through JPEG of a random quality, colours apart or as luminance and colour: slides are stored so.
+many images; once more at half their size, which is sharper and as a lower magnification shows tissue.
+
+All then pass through a slide scanner: half of them are sharpened; half go through strong JPEG, each colour by itself,
+as many scanners write it (a network that rarely saw this takes its patterns for noise), a quarter through usual JPEG.
 """
 
 from __future__ import annotations
@@ -17,13 +19,19 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 from imagecodecs import jpeg8_decode, jpeg8_encode
+from scipy.ndimage import gaussian_filter
 from skimage.transform import downscale_local_mean
 
 from napari_denoise_classify.core.files import find_images, read_image
 
 TILE = 360  # pixels
 DARKEST = 0.02
-QUALITY = (30, 95)  # of JPEG
+JPEG = (  # colours, subsampling, range of qualities
+    ("rgb", "444", (20, 50)),
+    ("ycbcr", "444", (50, 95)),
+    ("ycbcr", "420", (50, 95)),
+)
+SHARPENING = 2.0  # at most, by an unsharp mask of 1 pixel
 
 
 def coloured(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -36,13 +44,16 @@ def coloured(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) ->
     return 1 - mixed if rng.random() < 0.25 else mixed
 
 
-def stored(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return (Y, X, 3) uint8 as it comes back from a slide's JPEG tiles, or as it is."""
-    if rng.random() < 1 / 3:
-        return image
-    colours, subsampling = [("rgb", "444"), ("ycbcr", "444"), ("ycbcr", "420")][rng.integers(3)]
-    quality = int(rng.integers(*QUALITY))
-    coded = jpeg8_encode(image, quality, colorspace="rgb", outcolorspace=colours, subsampling=subsampling)
+def scanned(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return (Y, X, 3) uint8 of an image from 0 to 1 as it comes back from a scanner's file."""
+    if rng.random() < 0.5:
+        image = image + rng.uniform(0, SHARPENING) * (image - gaussian_filter(image, (1, 1, 0)))
+    stored = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    if (kind := rng.random()) < 0.25:
+        return stored
+    colours, subsampling, qualities = JPEG[0 if kind < 0.75 else rng.integers(1, len(JPEG))]
+    quality = int(rng.integers(*qualities))
+    coded = jpeg8_encode(stored, quality, colorspace="rgb", outcolorspace=colours, subsampling=subsampling)
     return jpeg8_decode(coded, outcolorspace="rgb", colorspace=colours)
 
 
@@ -61,16 +72,15 @@ def main() -> None:
         for k, image in enumerate(gray):
             fitting = [other for other in gray if other.shape == image.shape]
             mixed = coloured(image, fitting[rng.integers(len(fitting))], rng)
-            mixed = stored(np.rint(mixed * 255).astype(np.uint8), rng)
-            iio.imwrite(options.out / f"coloured_{k:04}_{copy}.png", mixed)
+            iio.imwrite(options.out / f"coloured_{k:04}_{copy}.png", scanned(mixed, rng))
     for path in find_images(options.slide) if options.slide else []:
-        slide = read_image(path).data
-        half = np.rint(downscale_local_mean(slide, (2, 2, 1))).astype(np.uint8)
+        slide = read_image(path).data / np.float32(255)
+        half = downscale_local_mean(slide, (2, 2, 1))
         for name, plane in (("whole", slide), ("half", half)):
             for y in range(0, plane.shape[0] - TILE + 1, TILE):
                 for x in range(0, plane.shape[1] - TILE + 1, TILE):
                     tile = plane[y : y + TILE, x : x + TILE]
-                    iio.imwrite(options.out / f"{path.stem}_{name}_{y:05}_{x:05}.png", stored(tile, rng))
+                    iio.imwrite(options.out / f"{path.stem}_{name}_{y:05}_{x:05}.png", scanned(tile, rng))
 
 
 if __name__ == "__main__":
