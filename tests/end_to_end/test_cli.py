@@ -352,3 +352,19 @@ def test_no_parameter_of_a_step_takes_the_place_of_an_option() -> None:
 
     with pytest.raises(TypeError, match=r"named like parameters of a step: \['sigma'\]"):
         with_step_options("denoise")(command)
+
+
+@pytest.mark.parametrize("command", ["denoise", "mask", "demo", "study"])
+@pytest.mark.parametrize("name", ["clean.tif", "clean.ome.zarr", "table.csv"])
+def test_a_file_is_no_folder_for_results(tmp_path, command, name):
+    iio.imwrite(tmp_path / "image.png", np.zeros((16, 16), np.uint8))
+    arguments = {"demo": [], "study": ["synthetic:cells"]}.get(command, [tmp_path / "image.png"])
+    words = said(command, *arguments, "-o", tmp_path / name, code=1)
+    assert f"{name} is a file's name, but --output is a folder" in words
+    assert not (tmp_path / name).exists()
+
+
+def test_a_folder_may_have_a_dot_in_its_name(tmp_path):
+    iio.imwrite(tmp_path / "image.png", np.zeros((16, 16), np.uint8))
+    run("mask", tmp_path / "image.png", "-o", tmp_path / "run.1")
+    assert (tmp_path / "run.1" / "image_centre.png").exists()

@@ -20,8 +20,8 @@ from rich.progress import (
     Progress as RichProgress,
 )
 
-from ..core.files import stem_of
-from ..core.ome_zarr.reading import is_zarr
+from ..core.files import IMAGE_SUFFIXES, stem_of
+from ..core.ome_zarr.reading import SUFFIX, is_zarr
 from ..core.progress import USER_ERRORS, Progress, Steps, run, sentence
 
 T = TypeVar("T")
@@ -30,8 +30,9 @@ Inputs: TypeAlias = Annotated[
     list[str],
     typer.Argument(help="Image files, folders or globs: TIFF, SVS, PNG, JPEG, BMP, NPY, OME-Zarr.", show_default=False),
 ]
-Output: TypeAlias = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
 Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
+
+_FILES = (*IMAGE_SUFFIXES, SUFFIX, ".csv", ".html", ".json")
 
 console = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -45,6 +46,18 @@ def fail(message: object) -> NoReturn:
     """Print one sentence and end with exit code 1."""
     console.print(f"[bold red]Error:[/] {_plain(sentence(message))}")
     raise typer.Exit(1)
+
+
+def results_folder(path: Path) -> Path:
+    """Refuse the name of a file where a folder is asked for: a folder ``out.tif`` would puzzle people."""
+    if is_zarr(path) or (path.suffix.lower() in _FILES and not path.is_dir()):
+        fail(f"{path} is a file's name, but --output is a folder, where results get names of their own: give a folder.")
+    return path
+
+
+Output: TypeAlias = Annotated[
+    Path, typer.Option("--output", "-o", callback=results_folder, help="Folder for the results.")
+]
 
 
 def _plain(message: object) -> str:

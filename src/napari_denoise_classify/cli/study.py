@@ -9,7 +9,7 @@ import typer
 
 from ..core.recipe import Recipe
 from ..core.steps import read_step
-from .common import Overwrite, console, guarded, say
+from .common import Overwrite, console, guarded, results_folder, say
 
 _NAMED = "[NAME=]STEP[:PARAMETER=VALUE,…]"
 
@@ -23,7 +23,13 @@ def study(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for tables, figures and report; a study is resumed there.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            callback=results_folder,
+            help="Folder for tables, figures and report; a study is resumed there.",
+        ),
     ] = Path("study"),
     preset: Annotated[
         str, typer.Option(help="denoising, masking, robustness, signatures, sweep or custom.")
