@@ -104,7 +104,7 @@ def absolute(job: J) -> J:
             changes[field.name] = value.absolute()
         elif isinstance(value, Recipe):
             changes[field.name] = _absolute_recipe(value)
-    return dataclasses.replace(job, **changes)  # type: ignore[type-var]
+    return dataclasses.replace(job, **changes)  # type: ignore[type-var]  # as above
 
 
 def _absolute_recipe(recipe: Recipe) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -50,8 +51,8 @@ def paired_t(differences: npt.ArrayLike, test_to_train: float = 0.0, level: floa
     return _t_interval(float(d.mean()), error, len(d) - 1, level, stats)
 
 
-def _t_interval(estimate: float, error: float, freedom: int, level: float, stats: object) -> Interval:
-    t = stats.t  # type: ignore[attr-defined]
+def _t_interval(estimate: float, error: float, freedom: int, level: float, stats: ModuleType) -> Interval:
+    t = stats.t
     if error < 1e-12:  # all alike: no spread to judge by
         return Interval(estimate, estimate, 1.0 if abs(estimate) < 1e-12 else 0.0)
     half = float(t.ppf((1 + level) / 2, freedom)) * error

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from ..classify.datasets import Crops, load_crops
 from ..synthetic import collagen, he_cells
+from ..synthetic.fibres import Signature
 from .checks import data_sha256
 from .declaration import Source
 
 SYNTHETIC = "synthetic:"
-_SIGNATURES = ("TACS-1", "TACS-2", "TACS-3")
+_SIGNATURES: tuple[Signature, ...] = get_args(Signature)
 
 
 def load_source(data: Any, group: str | None = None) -> tuple[Crops, str]:
@@ -73,7 +74,7 @@ def synthetic_signatures(count: int = 40, side: int = 128, seed: int = 0) -> Cro
     images, labels = [], []
     for k, name in enumerate(_SIGNATURES):
         for i in range(count):
-            images.append(collagen(name, (side, side), seed=(seed * len(_SIGNATURES) + k) * 100_000 + i).image)  # type: ignore[arg-type]  # the names are the literals
+            images.append(collagen(name, (side, side), seed=(seed * len(_SIGNATURES) + k) * 100_000 + i).image)
             labels.append(name)
     names = [f"image {i}" for i in range(len(images))]
     return Crops(images, np.array(labels), np.array(names), names)

@@ -40,14 +40,15 @@ class DnCNN(nn.Module):
         layers: list[nn.Module] = [nn.Conv2d(samples, features, 3, padding=1), nn.ReLU(inplace=True)]
         for _ in range(depth - 2):
             layers += [nn.Conv2d(features, features, 3, padding=1), nn.ReLU(inplace=True)]
-        layers.append(nn.Conv2d(features, samples, 3, padding=1))
-        self.model = nn.Sequential(*layers)
-        for layer in self.model:
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # these convolutions all have one
+        last = nn.Conv2d(features, samples, 3, padding=1)
+        self.model = nn.Sequential(*layers, last)
+        for name, parameter in self.model.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
         # Start as the identity: the first steps then learn the noise instead of undoing a random image.
-        nn.init.zeros_(layers[-1].weight)  # type: ignore[arg-type]  # the last layer is a convolution
+        nn.init.zeros_(last.weight)
 
     @property
     def halo(self) -> int:

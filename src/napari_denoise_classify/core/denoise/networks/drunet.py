@@ -30,19 +30,20 @@ def build(samples: int = 1, nc: tuple[int, ...] = (64, 128, 256, 512), nb: int =
     architecture = import_deepinv().models.DRUNet
 
     class Told(architecture):  # type: ignore[misc,valid-type]  # a class of deepinv, which is imported late
+        step, upscale, multiple = "drunet", 1, 8
+        # Less than the radius, which is about 190 px and would make tiles of 512 px cost three times as much: tiles are
+        # not exact here. The authors' own tiling overlaps by as much.
+        halo = 64
+        exact = False
+
         def forward(self, x: torch.Tensor, sigma: torch.Tensor | float) -> torch.Tensor:
             # deepinv's own forward writes the batch's size down where it is compiled.
             level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1)
             out: torch.Tensor = self.forward_unet(torch.cat((x, level * torch.ones_like(x[:, :1])), 1))
             return out
 
-    network: nn.Module = Told(samples, samples, nc=nc, nb=nb, pretrained=None)
-    network.step, network.samples, network.upscale = "drunet", samples, 1  # type: ignore[assignment]  # plain attributes
-    network.multiple = 8  # type: ignore[assignment]  # as above
-    # Less than the radius, which is about 190 px and would make tiles of 512 px cost three times as much: tiles are not
-    # exact here. The authors' own tiling overlaps by as much.
-    network.halo = 64  # type: ignore[assignment]  # as above
-    network.exact = False  # type: ignore[assignment]  # as above
+    network = Told(samples, samples, nc=nc, nb=nb, pretrained=None)
+    network.samples = samples
     return network
 
 

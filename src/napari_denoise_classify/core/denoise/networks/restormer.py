@@ -35,12 +35,15 @@ def build(samples: int = 3, **size: Any) -> nn.Module:
     **size
         Of deepinv's Restormer; default: `SMALL`.
     """
-    restormer = import_deepinv().models.Restormer
-    network: nn.Module = restormer(samples, samples, **{**SMALL, **size}, pretrained=None)
-    network.step, network.samples, network.upscale = "restormer", samples, 1  # type: ignore[assignment]  # plain attributes
-    network.multiple = 8  # type: ignore[assignment]  # as above
-    network.halo = 32  # type: ignore[assignment]  # its attention sees the whole tile: no halo would be exact
-    network.exact = False  # type: ignore[assignment]  # as above
+    architecture = import_deepinv().models.Restormer
+
+    class Restormer(architecture):  # type: ignore[misc,valid-type]  # a class of deepinv, which is imported late
+        step, upscale, multiple = "restormer", 1, 8
+        halo = 32
+        exact = False  # its attention sees the whole tile: no halo would be exact
+
+    network = Restormer(samples, samples, **{**SMALL, **size}, pretrained=None)
+    network.samples = samples
     return network
 
 

@@ -55,8 +55,8 @@ class UNet(nn.Module):
         self.merge = nn.ModuleList(_double(2 * b, b) for _, b in pairs)
         self.tail = nn.Conv2d(features, samples * upscale**2, 3, padding=1)
         # Start as the identity: the first steps then learn the noise instead of undoing a random image.
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]  # this convolution has one
+        for parameter in self.tail.parameters():
+            nn.init.zeros_(parameter)
 
     @property
     def multiple(self) -> int:
