@@ -55,7 +55,7 @@ def tune(call: Clock, pixels: int = LARGE, net: torch.nn.Module | None = None) -
 
 def test_small_runs_do_not_wait_for_a_measurement(folder: Path) -> None:
     clock = Clock()
-    assert tune(clock, LARGE - 1) == Tuning()
+    assert tune(clock, tuning.FAST_FROM - 1) == Tuning()
     assert clock.calls == 0
     assert not (folder / FILE).exists()
 
@@ -127,8 +127,17 @@ def test_small_runs_are_fast_only_where_it_was_asked_for(
     monkeypatch.setenv(PRECISION_VARIABLE, word)
     monkeypatch.setattr(tuning, "prefers_bfloat16", lambda device: True)
     clock = Clock()
-    assert tune(clock, 100).fast is fast
+    assert tune(clock, tuning.FAST_FROM - 1).fast is fast
     assert (clock.calls > 0) is fast
+
+
+def test_a_megapixel_is_worth_bfloat16_but_no_measurement_of_tiles(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "prefers_bfloat16", lambda device: True)
+    assert tune(Clock(cache=150_000), tuning.FAST_FROM) == Tuning(fast=True)
+    (known,) = json.loads((folder / FILE).read_text()).values()
+    assert "tile" not in known
 
 
 def test_networks_that_enlarge_are_measured_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,9 @@ TILE = 512
 CANDIDATES = (256, 384, 512)
 """Sides of tiles that are tried on a CPU."""
 MEASURE_FROM = 2**22
-"""Runs of fewer pixels are over before measuring would pay."""
+"""Runs of fewer pixels are over before measuring tiles would pay."""
+FAST_FROM = 2**20
+"""Runs of fewer pixels are over before measuring bfloat16 would pay on a CPU."""
 FILE = "tuning.json"
 LOSS = 0.02
 """What bfloat16 may cost at most, in dB of PSNR."""
@@ -87,11 +89,9 @@ def tune_iter(
         What computes: part of what the measurements are remembered under.
     """
     wanted: Precision = precision()
-    large = pixels >= MEASURE_FROM
-    may_be_fast = (wanted == "fast" or (wanted == "auto" and (large or device.type != "cpu"))) and prefers_bfloat16(
-        device
-    )
-    measure = device.type == "cpu" and large
+    pays = wanted == "fast" or (wanted == "auto" and (pixels >= FAST_FROM or device.type != "cpu"))
+    may_be_fast = pays and prefers_bfloat16(device)
+    measure = device.type == "cpu" and pixels >= MEASURE_FROM
     if not (measure or may_be_fast):
         return Tuning()
     parts = (processor_name(), f"{processors()} threads", device.type, backend, f"halo {halo}", _fingerprint(network))
