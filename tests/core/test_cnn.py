@@ -237,6 +237,22 @@ def test_many_images_are_classified_in_bfloat16_only_where_it_was_asked_for(
     np.testing.assert_allclose(fast, expected, atol=0.05)
 
 
+@pytest.mark.parametrize(("word", "mixed"), [("auto", True), ("fast", True), ("exact", False)])
+def test_training_uses_bfloat16_unless_all_is_to_be_exact(
+    crops: Crops, monkeypatch: pytest.MonkeyPatch, word: str, mixed: bool
+) -> None:
+    monkeypatch.setattr("napari_denoise_classify.core.device.prefers_bfloat16", lambda device: True)
+    monkeypatch.setenv("NAPARI_DENOISE_CLASSIFY_PRECISION", "exact")
+    exact = ndc.train_classifier(crops, "cnn", None, **SMALL)
+    monkeypatch.setenv("NAPARI_DENOISE_CLASSIFY_PRECISION", word)
+    classifier = ndc.train_classifier(crops, "cnn", None, **SMALL)
+    assert classifier.training["mixed_precision"] is mixed
+    assert {p.dtype for p in classifier.estimator.network_.parameters()} == {torch.float32}
+    own, others = (one.predict_proba(crops.images) for one in (classifier, exact))
+    assert np.array_equal(own, others) is not mixed
+    np.testing.assert_allclose(own, others, atol=0.2)
+
+
 def test_without_openvino_many_images_are_classified_as_well(
     crops: Crops, fitted: CNNClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

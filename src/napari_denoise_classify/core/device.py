@@ -103,6 +103,11 @@ def precision() -> Precision:
     return cast(Precision, wanted)
 
 
+def trains_in_bfloat16(device: torch.device) -> bool:
+    """Tell whether networks are trained in mixed precision there: where it is faster, unless all is to be exact."""
+    return precision() != "exact" and prefers_bfloat16(device)
+
+
 def available_memory() -> int:
     """Return how many bytes of main memory may still be taken, without any being swapped out.
 

@@ -13,7 +13,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from ..compiled import Compiled, compiled
-from ..device import best_device, keeping_memory, place, precision, prefers_bfloat16
+from ..device import best_device, keeping_memory, place, precision, prefers_bfloat16, trains_in_bfloat16
 from ..fitting import Fit, fit_iter
 from ..images import FloatArray
 from ..progress import Progress, Steps, run
@@ -72,6 +72,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
     ----------
     temperature_ : float
         Scores are divided by it before the softmax; 1 until the probabilities are calibrated.
+    mixed_precision_ : bool
+        Whether it was trained in bfloat16, see `device.trains_in_bfloat16`.
     """
 
     def __init__(
@@ -144,11 +146,14 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             torch.from_numpy(self.class_weights(codes, training)).float().to(device) for training in (True, False)
         )
         targets = torch.from_numpy(codes).to(device)
+        self.mixed_precision_ = trains_in_bfloat16(device)
         losses: list[float] = []
 
         def loss(batch: tuple[torch.Tensor, npt.NDArray[np.intp]]) -> torch.Tensor:
             x, chosen = batch
-            value = nn.functional.cross_entropy(network(x), targets[chosen], weight, label_smoothing=0.05)
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.mixed_precision_):
+                scores = network(x)
+            value = nn.functional.cross_entropy(scores.float(), targets[chosen], weight, label_smoothing=0.05)
             losses.append(value.item())
             return value
 

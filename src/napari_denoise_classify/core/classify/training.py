@@ -178,6 +178,7 @@ def fit_estimator_iter(
     if hasattr(estimator, "fit_"):
         fit = estimator.fit_
         record |= {"best_epoch": fit.best_epoch, "history": fit.history, "stopped_early": fit.stopped_early}
+        record["mixed_precision"] = estimator.mixed_precision_
     return estimator, record
 
 

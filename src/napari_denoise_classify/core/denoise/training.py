@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._version import __version__
-from ..device import best_device, place, prefers_bfloat16
+from ..device import best_device, place, trains_in_bfloat16
 from ..fitting import fit_iter
 from ..images import FloatArray
 from ..progress import Progress, Steps, run
@@ -128,7 +128,7 @@ def train_denoiser_iter(
     if config.patch % cell:
         raise ValueError(f"patch={config.patch} is not allowed: give a multiple of {cell} for this network.")
     place(network, device)
-    mixed = prefers_bfloat16(device) if config.mixed_precision is None else config.mixed_precision
+    mixed = trains_in_bfloat16(device) if config.mixed_precision is None else config.mixed_precision
 
     def tensor(batch: FloatArray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(batch)).to(device).permute(0, 3, 1, 2)
