@@ -1,6 +1,6 @@
 """PSNR of DnCNN weights on Set12 with fresh Gaussian noise.
 
-    python benchmarks/set12.py FOLDER [WEIGHTS ...] [--sigma 15 25 50]
+    python benchmarks/set12.py FOLDER [WEIGHTS ...] [--sigma 15 25 50] [--self-ensemble]
 
 FOLDER holds the twelve images; WEIGHTS are names or files (default: the shipped ones).
 """
@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("weights", nargs="*", default=["auto"])
     parser.add_argument("--sigma", type=float, nargs="+", default=[15, 25, 50])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--self-ensemble", action="store_true", help="mean over eight orientations")
     options = parser.parse_args()
     images = [read_image(path).data for path in find_images([options.folder])]
     print(f"| weights | {' | '.join(f'σ {s:g}' for s in options.sigma)} |")
@@ -33,7 +34,8 @@ def main() -> None:
             values = []
             for i, clean in enumerate(images):
                 noisy = add_gaussian(clean, sigma, np.random.default_rng((options.seed, i)))
-                out = ndc.denoise(noisy, "dncnn", weights=weights, intensity_range=(0, 255))
+                parameters = {"weights": weights, "self_ensemble": options.self_ensemble}
+                out = ndc.denoise(noisy, "dncnn", intensity_range=(0, 255), **parameters)
                 values.append(psnr(clean, np.clip(out, 0, 255)))
             cells.append(f"{np.mean(values):.2f}")
         print(f"| {Path(weights).name} | {' | '.join(cells)} |", flush=True)

@@ -88,7 +88,7 @@ def test_blocks_give_what_whole_planes_give(
     _check(recipe, image, axes, block)
 
 
-@pytest.mark.parametrize("step", ["dncnn", "irunet", "unet"])
+@pytest.mark.parametrize("step", ["dncnn", "irunet", "unet", ("unet", {"self_ensemble": True})])
 @given(
     axes=st.sampled_from(["YX", "ZYX", "SYX"]),
     side=st.integers(50, 90),
@@ -97,7 +97,7 @@ def test_blocks_give_what_whole_planes_give(
 )
 @settings(max_examples=3)
 def test_blocks_of_networks_give_what_whole_planes_give(
-    step: str, axes: str, side: int, block: int, dtype: str
+    step: Any, axes: str, side: int, block: int, dtype: str
 ) -> None:
     _check(Recipe([step]), draw(axes, side, 64, dtype, 0), axes, block)
 

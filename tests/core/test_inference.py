@@ -157,6 +157,70 @@ def test_blended_tiles_add_up(height: int, width: int, tile: int, cells: int, mu
     np.testing.assert_allclose(run(work), planes.repeat(upscale, 1).repeat(upscale, 2), atol=1e-6)
 
 
+@settings(max_examples=20)
+@given(
+    height=sides,
+    width=sides,
+    tile=st.integers(8, 40),
+    multiple=st.sampled_from([1, 4]),
+    upscale=st.sampled_from([1, 2]),
+    blend=st.booleans(),
+)
+def test_a_self_ensemble_is_the_mean_over_the_eight_orientations(
+    height: int, width: int, tile: int, multiple: int, upscale: int, blend: bool
+) -> None:
+    net = network(4, 1)
+    planes = np.random.default_rng(0).random((2, height, width, 1), np.float32)
+    # The network sees what is extended to multiples, in each orientation.
+    seen = np.pad(planes, ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)), mode="symmetric")
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return net(x).repeat_interleave(upscale, 2).repeat_interleave(upscale, 3)
+
+    results = []
+    for k in range(4):
+        for flip in (1, -1):
+            turned = np.rot90(seen, k, (1, 2))[:, :, ::flip].copy()
+            result = whole(net, turned).repeat(upscale, 1).repeat(upscale, 2)
+            results.append(np.rot90(result[:, :, ::flip], -k, (1, 2)))
+    expected = np.mean(results, axis=0)[:, : upscale * height, : upscale * width]
+    if min(height, width) > 2:
+        assert len({result.tobytes() for result in results}) == 8
+    work = predict_iter(
+        net,
+        planes,
+        -(-net.halo // multiple) * multiple,
+        multiple=multiple,
+        upscale=upscale,
+        blend=blend,
+        self_ensemble=True,
+        tile=tile,
+        forward=forward,
+    )
+    out = run(work)
+    if blend:  # then halos count, too, which do not see all that the whole plane does
+        assert np.abs(out - expected).mean() < 0.03
+    else:
+        np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+def test_a_self_ensemble_starts_anew_where_memory_is_full() -> None:
+    net, planes = network(4, 1), np.random.default_rng(0).random((1, 60, 50, 1), np.float32)
+    expected = run(predict_iter(net, planes, net.halo, self_ensemble=True))
+    left = 3
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise torch.OutOfMemoryError("out of memory")
+        return net(x)
+
+    out = run(predict_iter(net, planes, net.halo, self_ensemble=True, tile=512, forward=forward))
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+    assert left == -8  # two orientations for nothing, the one that failed, and all eight
+
+
 def test_blending_hides_the_seams_of_tiles_that_disagree() -> None:
     """Each tile answers with its own mean, as attention may: no step between pixels is as large as between tiles."""
 

@@ -35,6 +35,7 @@ from .tuning import FAST, TILE, Call, tune_iter
 if TYPE_CHECKING:
     import torch
 
+_ORIENTATIONS = 8  # turns by right angles, and their mirror images
 _BATCH_PIXELS = {"cpu": 2**18, "cuda": 2**22, "mps": 2**20}
 _COMPILE_FROM = 2**20  # pixels: for fewer, compiling would take longer than it saves
 
@@ -138,6 +139,7 @@ def predict_iter(
     upscale: int = 1,
     blend: bool = False,
     level: float | None = None,
+    self_ensemble: bool = False,
     tile: int | None = None,
     device: torch.device | None = None,
     forward: Callable[[torch.Tensor], torch.Tensor] | None = None,
@@ -159,6 +161,9 @@ def predict_iter(
         Whether tiles fade into each other where they overlap: for networks that no halo makes exact.
     level : float, optional
         The network's second argument, if it takes one: the noise level.
+    self_ensemble : bool
+        Average the results of the eight orientations of each tile. Timofte, Rothe, Van Gool: Seven ways to improve
+        example-based single image super resolution. CVPR (2016).
     tile : int, optional
         Largest side of a tile's inner part; default: what suits this computer.
     device : torch.device, optional
@@ -185,7 +190,8 @@ def predict_iter(
         planes = np.pad(planes, ((0, 0), *((0, -n % multiple) for n in size), (0, 0)), mode="symmetric")
     height, width = planes.shape[1:3]
     out = np.empty((len(planes), height * upscale, width * upscale, planes.shape[-1]), np.float32)
-    work = len(planes) * height * width
+    orientations = _ORIENTATIONS if self_ensemble else 1
+    work = orientations * len(planes) * height * width
     note, fast = "", False
     engine: _Engine | None = None
     while True:
@@ -205,18 +211,22 @@ def predict_iter(
                 tile, fast = tuning.tile, tuning.fast
             tile = tile or TILE
             tiles = plan_tiles(height, width, tile, halo, multiple)
-            put = _Blend(out, tiles, halo, upscale) if blend and len(tiles) > 1 else partial(_put, out, upscale)
-            total, done, word = len(planes) * len(tiles), 0, "fast" if fast else "exact"
+            out.fill(0)
+            keep = partial(_add if self_ensemble else _put, out, upscale)
+            put = _Blend(out, tiles, halo, upscale) if blend and len(tiles) > 1 else keep
+            total, done, word = orientations * len(planes) * len(tiles), 0, "fast" if fast else "exact"
             waiting: tuple[list[tuple[int, Tile]], Callable[[], FloatArray]] | None = None
-            for batch in [*_batches(len(planes), tiles, pixels), None]:
+            jobs = [(b, k) for b in _batches(len(planes), tiles, pixels) for k in range(orientations)]
+            for job in [*jobs, None]:
                 # One batch computes on the device while the last one's result is fetched and stored.
-                started = None if batch is None else (batch, _start(engine, planes, batch, device, fast))
+                started = None if job is None else (job[0], _start(engine, planes, *job, device, fast))
                 if waiting is not None:
                     for (i, t), result in zip(waiting[0], waiting[1](), strict=True):
                         put(i, t, result)
                     done += len(waiting[0])
                     yield Progress(done / total, f"tile {done} of {total}, {word}", note=note or (FAST if fast else ""))
                 waiting = started
+            out /= orientations
             return out[:, : size[0] * upscale, : size[1] * upscale]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -302,16 +312,22 @@ class _Engine:
 
 
 def _start(
-    call: Call, planes: FloatArray, batch: list[tuple[int, Tile]], device: torch.device, fast: bool
+    call: Call, planes: FloatArray, batch: list[tuple[int, Tile]], orientation: int, device: torch.device, fast: bool
 ) -> Callable[[], FloatArray]:
-    """Start computing a batch; what is returned waits for the result, (N, Y, X, S)."""
+    """Start computing a batch in one orientation; what is returned waits for the result, (N, Y, X, S), turned back."""
     import torch
 
-    stack = torch.from_numpy(np.stack([planes[i][t.outer] for i, t in batch]))
+    def turned(images: FloatArray) -> FloatArray:
+        images = np.rot90(images, orientation, (1, 2))  # after four turns, which are none, follow the mirror images
+        return (images[:, :, ::-1] if orientation > 3 else images).copy()
+
+    def turned_back(images: FloatArray) -> FloatArray:
+        return np.rot90(images[:, :, ::-1] if orientation > 3 else images, -orientation, (1, 2))
+
+    stack = torch.from_numpy(turned(np.stack([planes[i][t.outer] for i, t in batch])))
     if device.type != "cuda":
         x = stack.permute(0, 3, 1, 2).to(device)  # a view: channels last already
-        y = call(x, fast).permute(0, 2, 3, 1).to("cpu", torch.float32)
-        on_cpu: FloatArray = y.numpy()
+        on_cpu = turned_back(call(x, fast).permute(0, 2, 3, 1).to("cpu", torch.float32).numpy())
         return lambda: on_cpu
     # Pinned memory is copied while the device computes.
     y = call(stack.pin_memory().to(device, non_blocking=True).permute(0, 3, 1, 2), fast).permute(0, 2, 3, 1)
@@ -322,8 +338,7 @@ def _start(
 
     def wait() -> FloatArray:
         ready.synchronize()
-        result: FloatArray = host.numpy()
-        return result
+        return turned_back(host.numpy())
 
     return wait
 
@@ -333,10 +348,15 @@ def _put(out: FloatArray, upscale: int, plane: int, tile: Tile, result: FloatArr
     out[plane][enlarged(tile.inner, upscale)] = result[enlarged(tile.crop, upscale)]
 
 
+def _add(out: FloatArray, upscale: int, plane: int, tile: Tile, result: FloatArray) -> None:
+    """Add a tile's inner part."""
+    out[plane][enlarged(tile.inner, upscale)] += result[enlarged(tile.crop, upscale)]
+
+
 class _Blend:
     """Let tiles fade into each other, linearly over the part that two neighbours both see.
 
-    The weights of all tiles add up to 1 at every pixel::
+    They are added to zeros. The weights of all tiles add up to 1 at every pixel::
 
         1 ────────╲   ╱────────
                    ╲ ╱
@@ -347,7 +367,6 @@ class _Blend:
 
     def __init__(self, out: FloatArray, tiles: list[Tile], halo: int, upscale: int) -> None:
         self._out, self._upscale = out, upscale
-        out.fill(0)
         # No pixel may lie in two fades of one axis: a fade ends at the middle of the narrowest tile.
         narrowest = min(s.stop - s.start for t in tiles for s in t.inner)
         self._fade = min(halo, narrowest // 2) * upscale

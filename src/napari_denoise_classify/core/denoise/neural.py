@@ -41,6 +41,12 @@ _GivenSigma = Annotated[
         step=1,
     ),
 ]
+_SelfEnsemble = Annotated[
+    bool,
+    param(
+        "Average what the network makes of the image's eight orientations: a little better, and eight times as long."
+    ),
+]
 
 
 def _weights(step: str) -> Any:
@@ -142,7 +148,7 @@ def run_network(
     *,
     scale: float = 1.0,
     level: float | None = None,
-    ensemble: bool = False,
+    self_ensemble: bool = False,
 ) -> Steps[FloatArray]:
     """Run a network over planes (N, Y, X, S), on the scale that it was trained on.
 
@@ -155,18 +161,11 @@ def run_network(
         Multiplies the planes before the network, and is undone after it.
     level : float, optional
         The noise level, for a network that is told it.
-    ensemble : bool
-        Average the results of the eight orientations of the image: eight times as long, and a little better.
+    self_ensemble : bool
+        As for `predict_iter`.
     """
     from ..inference import predict_iter
 
-    if ensemble:
-        parts: list[FloatArray] = []
-        for k in range(8):
-            work = run_network(loaded, _turn(planes, k), ranges, scale=scale, level=level)
-            parts.append(_turn_back((yield from within(work, k / 8, (k + 1) / 8)), k))
-        mean: FloatArray = np.mean(parts, axis=0, dtype=np.float32)
-        return mean
     network, samples = loaded.network, planes.shape[-1]
     per_sample = network.samples == 1 and samples == 3
     if per_sample:
@@ -180,22 +179,13 @@ def run_network(
         upscale=network.upscale,
         blend=not network.exact,
         level=level,
+        self_ensemble=self_ensemble,
     )
     if scale != 1:
         y /= np.float32(scale)
     if loaded.normalisation is not None:
         y = loaded.normalisation.to_planes(y, ranges)
     return _join_samples(y, samples) if per_sample else y
-
-
-def _turn(planes: FloatArray, k: int) -> FloatArray:
-    """Rotate (and for k > 3 flip) planes into one of their eight orientations."""
-    turned = np.rot90(planes, k % 4, axes=(1, 2))
-    return np.ascontiguousarray(turned[:, :, ::-1] if k > 3 else turned)
-
-
-def _turn_back(planes: FloatArray, k: int) -> FloatArray:
-    return np.rot90(planes[:, :, ::-1] if k > 3 else planes, -(k % 4), axes=(1, 2))
 
 
 def _split_samples(planes: FloatArray) -> FloatArray:
@@ -221,12 +211,13 @@ def dncnn(
     *,
     sigma: _Sigma = None,
     weights: Annotated[str, _weights("dncnn")] = "auto",
+    self_ensemble: _SelfEnsemble = False,
 ) -> Steps[FloatArray]:
     """Convolutional network that predicts and removes Gaussian noise."""
     yield Progress(0.0, "loading the weights")
     loaded, entry = open_network("dncnn", weights, planes.shape[-1])
     scale = 1.0 if sigma is None else float(np.clip(sigma, *entry.sigma)) / sigma
-    return (yield from run_network(loaded, planes, ranges, scale=scale))
+    return (yield from run_network(loaded, planes, ranges, scale=scale, self_ensemble=self_ensemble))
 
 
 @step(
@@ -244,6 +235,7 @@ def drunet(
     *,
     sigma: _GivenSigma = None,
     weights: Annotated[str, _weights("drunet")] = "auto",
+    self_ensemble: _SelfEnsemble = False,
 ) -> Steps[FloatArray]:
     """Deep residual U-Net that is told the noise level; its official weights (131 MB) are downloaded once."""
     from ..estimation import estimate_sigma
@@ -253,7 +245,7 @@ def drunet(
     out = np.empty_like(planes)
     for i, plane in enumerate(planes):
         level = (estimate_sigma(plane) if sigma is None else sigma) / 255
-        work = run_network(loaded, planes[i : i + 1], ranges[i : i + 1], level=level)
+        work = run_network(loaded, planes[i : i + 1], ranges[i : i + 1], level=level, self_ensemble=self_ensemble)
         out[i] = (yield from within(work, i / len(planes), (i + 1) / len(planes)))[0]
     return out
 
@@ -271,11 +263,12 @@ def restormer(
     ranges: npt.NDArray[np.float64],
     *,
     weights: Annotated[str, _weights("restormer")] = "auto",
+    self_ensemble: _SelfEnsemble = False,
 ) -> Steps[FloatArray]:
     """Blind transformer; the shipped one is small, the official one is better and slower."""
     yield Progress(0.0, "loading the weights")
     loaded, _ = open_network("restormer", weights, planes.shape[-1])
-    return (yield from run_network(loaded, planes, ranges))
+    return (yield from run_network(loaded, planes, ranges, self_ensemble=self_ensemble))
 
 
 @step(
@@ -292,11 +285,12 @@ def irunet(
     ranges: npt.NDArray[np.float64],
     *,
     weights: Annotated[str, _weights("irunet")] = "auto",
+    self_ensemble: _SelfEnsemble = False,
 ) -> Steps[FloatArray]:
     """Very small and fast network for stained tissue, blind to the noise level."""
     yield Progress(0.0, "loading the weights")
     loaded, _ = open_network("irunet", weights, planes.shape[-1])
-    return (yield from run_network(loaded, planes, ranges))
+    return (yield from run_network(loaded, planes, ranges, self_ensemble=self_ensemble))
 
 
 @step(
@@ -314,8 +308,9 @@ def unet(
     *,
     upscale: Annotated[int, param("2 = also enlarge the image to twice its size.", ge=1, le=2)] = 1,
     weights: Annotated[str, _weights("unet")] = "auto",
+    self_ensemble: _SelfEnsemble = False,
 ) -> Steps[FloatArray]:
     """U-Net trained on pairs of noisy and clean images; the shipped one is for fluorescence, better train your own."""
     yield Progress(0.0, "loading the weights")
     loaded, _ = open_network("unet", weights, planes.shape[-1], upscale)
-    return (yield from run_network(loaded, planes, ranges))
+    return (yield from run_network(loaded, planes, ranges, self_ensemble=self_ensemble))

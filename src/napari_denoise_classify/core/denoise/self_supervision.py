@@ -94,5 +94,5 @@ def self_supervised(
         yield from within(work, 0.0, _TRAINING, "training")
         loaded, _ = open_network("dncnn", str(own), planes.shape[-1])
     yield Progress(_TRAINING, "denoising")
-    out = yield from within(run_network(loaded, seen, ranges, ensemble=True), _TRAINING, 1.0)
+    out = yield from within(run_network(loaded, seen, ranges, self_ensemble=True), _TRAINING, 1.0)
     return out if even is None else even.inverse(out.astype(np.float64)).astype(np.float32)
