@@ -50,7 +50,11 @@ def fail(message: object) -> NoReturn:
 
 def results_folder(path: Path) -> Path:
     """Refuse the name of a file where a folder is asked for: a folder ``out.tif`` would puzzle people."""
-    if is_zarr(path) or (path.suffix.lower() in _FILES and not path.is_dir()):
+    try:
+        is_file = is_zarr(path) or (path.suffix.lower() in _FILES and not path.is_dir())
+    except OSError as error:  # a folder above it that may not be entered
+        fail(f"Nothing can be written into {path}: {error.strerror}. Choose another --output.")
+    if is_file:
         fail(f"{path} is a file's name, but --output is a folder, where results get names of their own: give a folder.")
     return path
 
