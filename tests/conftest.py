@@ -17,6 +17,11 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 # Results to the last digit are the CPU's; name another device in the environment to test that one.
 os.environ.setdefault("NAPARI_DENOISE_CLASSIFY_DEVICE", "cpu")
 
+# Processes beside one another would write the same settings of napari.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and "NAPARI_CONFIG" in os.environ:
+    settings_file = Path(os.environ["NAPARI_CONFIG"])
+    os.environ["NAPARI_CONFIG"] = str(settings_file.with_name(f"{worker}_{settings_file.name}"))
+
 # The fixtures that property tests use here do not change from one example to the next.
 settings.register_profile(
     "suite",

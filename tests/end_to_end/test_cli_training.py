@@ -40,13 +40,16 @@ def data(folders: dict[str, Path], mode: str) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("mode", ["pairs", "clean", "noisy"])
-def test_what_is_trained_can_be_used(folders: dict[str, Path], tmp_path: Path, mode: str) -> None:
+def test_what_is_trained_can_be_used(
+    folders: dict[str, Path], tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/napari-denoise-classify", "train-denoiser", "--masks", "my masks"])
     weights = tmp_path / "new" / "mine.safetensors"
     output = said("train-denoiser", *data(folders, mode), "-o", weights, *TINY, "--epochs", 2)
     record = json.loads(weights.with_suffix(".json").read_text())
     assert record["training"]["data"] == mode
     assert record["training"]["epochs_done"] == 2
-    assert record["training"]["command"].startswith("napari-denoise-classify ")
+    assert record["training"]["command"] == "napari-denoise-classify train-denoiser --masks 'my masks'"
     assert "epoch 2 of 2" in output
     assert ("dB" in output) == (mode != "noisy")
     run("denoise", folders["noisy"], "-m", "unet", "--weights", weights, "-o", tmp_path / "out")
