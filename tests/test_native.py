@@ -46,3 +46,34 @@ def test_triton_is_refused_only_where_it_would_end_the_program() -> None:
     assert python(ask).stdout == ""
     assert "graphics driver of this program's window" in python(_DRIVER + ask).stdout
     assert python(f"import triton\n{_DRIVER}\n{ask}\nprint('fine')").stdout.strip() == "fine"
+
+
+def test_a_classical_classifier_needs_no_torch(tmp_path: Path) -> None:
+    code = f"""
+import sys, threading
+import numpy as np
+import napari_denoise_classify as ndc
+from napari_denoise_classify._native import leaving_torch_alone
+
+images = list(np.random.default_rng(0).integers(0, 255, (8, 16, 16)).astype(np.uint8))
+crops = ndc.Crops(images, np.array(["a", "b"] * 4), None, [str(i) for i in range(8)])
+forest = ndc.train_classifier(crops, "random_forest", features="texture", trees=5)
+forest.save({str(tmp_path / "model.ndc")!r})
+loaded = ndc.load_classifier({str(tmp_path / "model.ndc")!r})
+np.testing.assert_array_equal(loaded.predict_proba(images), forest.predict_proba(images))
+assert "torch" not in sys.modules
+
+found = []
+with leaving_torch_alone():
+    try:
+        import torch
+    except ImportError as error:
+        found.append(str(error))
+    other = threading.Thread(target=lambda: found.append(__import__("torch").__name__))
+    other.start()
+    other.join()
+    import torch
+print(found, ndc.denoise(images[0], "dncnn").shape)
+"""
+    done = python(code)
+    assert done.stdout.strip() == "['torch is not wanted here.', 'torch'] (16, 16)", done.stderr

@@ -1,9 +1,11 @@
-"""Compiled libraries that must not meet in one process."""
+"""Compiled libraries that must not meet in one process, or that nobody needs there."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from types import ModuleType
 from typing import Any
@@ -38,3 +40,29 @@ def _has_llvm() -> bool:
             return any("libLLVM" in line for line in maps)
     except OSError:
         return False
+
+
+class _NoTorch(MetaPathFinder):
+    """Tell the thread that made it, if it imports torch, that torch is not there."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+        if name == "torch" and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError("torch is not wanted here.", name=name)
+        return None
+
+
+@contextmanager
+def leaving_torch_alone() -> Iterator[None]:
+    """Import something that would import torch for no need: seconds, and a gigabyte where PyTorch is for CUDA.
+
+    What other threads import meanwhile, or what is imported already, stays.
+    """
+    finder = _NoTorch()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from ..._native import leaving_torch_alone
 from ..files import user_path
 from ..recipe import Recipe
 from ..steps import get_step
@@ -207,9 +208,7 @@ def dump_estimator(estimator: Any) -> tuple[str, bytes]:
         if estimator.temperature_ != 1:
             state[_TEMPERATURE] = torch.tensor(estimator.temperature_, dtype=torch.float64)
         return "weights.safetensors", save(state)
-    import skops.io
-
-    return "estimator.skops", skops.io.dumps(estimator)
+    return "estimator.skops", _skops().dumps(estimator)
 
 
 def _load_estimator(model: _Saved, payload: bytes) -> Any:
@@ -249,10 +248,16 @@ def _load_network(model: _Saved, estimator: Any, payload: bytes) -> Any:
     return estimator
 
 
-def _load_skops(payload: bytes) -> Any:
-    import skops.io
+def _skops() -> Any:
+    """Import skops, which looks through all of scikit-learn when it is imported, and finds a way to torch."""
+    with leaving_torch_alone():
+        import skops.io
+    return skops.io
 
-    strange = [name for name in skops.io.get_untrusted_types(data=payload) if name not in _TRUSTED]
+
+def _load_skops(payload: bytes) -> Any:
+    skops = _skops()
+    strange = [name for name in skops.get_untrusted_types(data=payload) if name not in _TRUSTED]
     if strange:
         raise UntrustedError(f"it holds {strange[0]}, which is no part of a classifier of this program.")
-    return skops.io.loads(payload, trusted=list(_TRUSTED))
+    return skops.loads(payload, trusted=list(_TRUSTED))
