@@ -202,7 +202,7 @@ def tables(results: Path) -> str:
             found = [table.get(f"{section}|{row}|{name}") for row in rows]
             cells = ["" if f is None else f"{f['psnr']:.2f} / {f['ssim']:.3f}" for f in found]
             speed = float(np.median([f["seconds_per_megapixel"] for f in found if f is not None]))
-            lines.append(f"| {name} | {' | '.join(cells)} | {speed:.2g} |")
+            lines.append(f"| {name} | {' | '.join(cells)} | {float(f'{speed:.2g}'):g} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
