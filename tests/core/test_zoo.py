@@ -322,6 +322,33 @@ def test_what_is_no_package_is_refused(package: Path, tmp_path: Path) -> None:
 
 
 @needs_zoo
+@pytest.mark.parametrize("part", ["streams", "directory"])
+def test_a_damaged_package_is_refused_in_a_sentence(package: Path, tmp_path: Path, part: str) -> None:
+    deflated = tmp_path / "deflated.zip"
+    with zipfile.ZipFile(package) as archive, zipfile.ZipFile(deflated, "w", zipfile.ZIP_DEFLATED) as again:
+        for name in archive.namelist():
+            again.writestr(name, archive.read(name))
+        streams = [info.header_offset + 30 + len(info.filename) for info in again.infolist()]
+    whole = deflated.read_bytes()
+    with zipfile.ZipFile(deflated) as archive:
+        directory = range(archive.start_dir, len(whole))
+    places = [start + k for start in streams for k in range(8)] if part == "streams" else list(directory)
+    rng = np.random.default_rng(0)
+    path, out, said = tmp_path / "damaged.zip", tmp_path / "out.safetensors", []
+    for where in rng.choice(places, min(len(places), 150), replace=False):
+        damaged = bytearray(whole)
+        damaged[where] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            import_zoo(path, out)
+        except ValueError as error:
+            said.append(str(error))
+        out.unlink(missing_ok=True)
+    assert len(said) > 20
+    assert all("damaged.zip" in sentence for sentence in said)
+
+
+@needs_zoo
 def test_the_command_line_writes_and_reads_packages(tmp_path: Path) -> None:
     def run(*arguments: object, code: int = 0) -> str:
         result = CliRunner().invoke(app, [str(a) for a in arguments])

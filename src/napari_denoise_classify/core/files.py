@@ -5,6 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import re
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,10 @@ from .device import available_memory
 from .ome_zarr.reading import SUFFIX, is_zarr, read_ome_zarr
 from .regions import RawPixels, as_dask, tiff_pixels
 from .whole import write_whole
+
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, RuntimeError)
+"""What `zipfile` raises for damaged archives: wrong structure, stream, name, end, file, or a password or method that no
+archive of ours has."""
 
 SLIDES = (".svs", ".ndpi", ".scn")
 TIFF = (".tif", ".tiff", ".btf", *SLIDES)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +15,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ..._native import leaving_torch_alone
-from ..files import user_path
+from ..files import ZIP_ERRORS, user_path
 from ..recipe import Recipe
 from ..steps import get_step
 from ..whole import write_whole
@@ -159,7 +158,7 @@ def load_classifier(path: str | Path) -> Classifier:
         raise ValueError(
             f"{path} is damaged: {where} is not as it should be ({first['msg']}). Copy or save it again."
         ) from None
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, RuntimeError, ValueError) as error:
+    except (*ZIP_ERRORS, ValueError) as error:
         if isinstance(error, ValueError) and str(path) in str(error):
             raise
         raise ValueError(damaged) from error

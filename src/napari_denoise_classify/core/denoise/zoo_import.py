@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..files import user_path
+from ..files import ZIP_ERRORS, user_path
 from ..whole import write_whole
 from .normalisation import Normalisation
 from .weights import about_text, read_tensors
@@ -51,8 +51,11 @@ class _Package:
         if path.is_dir():
             names = [entry.name for entry in path.iterdir()]
         elif zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    names = archive.namelist()
+            except ZIP_ERRORS as error:
+                raise ValueError(f"{path}: this package is damaged: download it again.") from error
         else:
             raise ValueError(
                 f"{path}: this is no package of the BioImage Model Zoo: give its .zip, folder or rdf.yaml."
@@ -78,7 +81,7 @@ class _Package:
                 if info.file_size > _LARGEST:
                     raise ValueError(f"{self.path.name}: {name} is too large ({info.file_size / 2**30:.0f} GiB).")
                 return archive.read(info)
-        except (KeyError, OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        except ZIP_ERRORS as error:
             raise ValueError(f"{self.path.name}: its file {name} is missing or damaged: download it again.") from error
 
     def checked(self, entry: Any) -> bytes:
