@@ -211,9 +211,8 @@ def predict_iter(
                 tile, fast = tuning.tile, tuning.fast
             tile = tile or TILE
             tiles = plan_tiles(height, width, tile, halo, multiple)
-            out.fill(0)
-            keep = partial(_add if self_ensemble else _put, out, upscale)
-            put = _Blend(out, tiles, halo, upscale) if blend and len(tiles) > 1 else keep
+            out.fill(0)  # tiles are added to it
+            put = _Blend(out, tiles, halo, upscale) if blend and len(tiles) > 1 else partial(_put, out, upscale)
             total, done, word = orientations * len(planes) * len(tiles), 0, "fast" if fast else "exact"
             waiting: tuple[list[tuple[int, Tile]], Callable[[], FloatArray]] | None = None
             jobs = [(b, k) for b in _batches(len(planes), tiles, pixels) for k in range(orientations)]
@@ -317,14 +316,12 @@ def _start(
     """Start computing a batch in one orientation; what is returned waits for the result, (N, Y, X, S), turned back."""
     import torch
 
-    def turned(images: FloatArray) -> FloatArray:
-        images = np.rot90(images, orientation, (1, 2))  # after four turns, which are none, follow the mirror images
-        return (images[:, :, ::-1] if orientation > 3 else images).copy()
+    mirror = slice(None, None, -1 if orientation > 3 else 1)  # after four turns, which are none, the mirror images
 
-    def turned_back(images: FloatArray) -> FloatArray:
-        return np.rot90(images[:, :, ::-1] if orientation > 3 else images, -orientation, (1, 2))
+    def turned_back(results: FloatArray) -> FloatArray:
+        return np.rot90(results[:, :, mirror], -orientation, (1, 2))
 
-    stack = torch.from_numpy(turned(np.stack([planes[i][t.outer] for i, t in batch])))
+    stack = torch.from_numpy(np.stack([np.rot90(planes[i][t.outer], orientation)[:, mirror] for i, t in batch]))
     if device.type != "cuda":
         x = stack.permute(0, 3, 1, 2).to(device)  # a view: channels last already
         on_cpu = turned_back(call(x, fast).permute(0, 2, 3, 1).to("cpu", torch.float32).numpy())
@@ -344,11 +341,6 @@ def _start(
 
 
 def _put(out: FloatArray, upscale: int, plane: int, tile: Tile, result: FloatArray) -> None:
-    """Keep a tile's inner part."""
-    out[plane][enlarged(tile.inner, upscale)] = result[enlarged(tile.crop, upscale)]
-
-
-def _add(out: FloatArray, upscale: int, plane: int, tile: Tile, result: FloatArray) -> None:
     """Add a tile's inner part."""
     out[plane][enlarged(tile.inner, upscale)] += result[enlarged(tile.crop, upscale)]
 
@@ -356,7 +348,7 @@ def _add(out: FloatArray, upscale: int, plane: int, tile: Tile, result: FloatArr
 class _Blend:
     """Let tiles fade into each other, linearly over the part that two neighbours both see.
 
-    They are added to zeros. The weights of all tiles add up to 1 at every pixel::
+    The weights of all tiles add up to 1 at every pixel::
 
         1 ────────╲   ╱────────
                    ╲ ╱
