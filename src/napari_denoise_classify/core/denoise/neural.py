@@ -18,6 +18,7 @@ from . import weights as weights_registry
 from .normalisation import Normalisation
 
 if TYPE_CHECKING:
+    from .networks.network import Network
     from .weights import Weights
 
 _Sigma = Annotated[
@@ -65,12 +66,12 @@ class Loaded:
 
     Attributes
     ----------
-    network : torch.nn.Module
+    network : Network
     normalisation : Normalisation or None
         None for networks that see the intensity range as 0..1.
     """
 
-    network: Any
+    network: Network
     normalisation: Normalisation | None
 
 

@@ -53,7 +53,7 @@ class DenoiserTraining:
         Peak of the one-cycle schedule.
     seed : int
     mixed_precision : bool, optional
-        Convolutions in bfloat16; the weights stay float32. Default: where the processor has it.
+        Convolutions in bfloat16; the weights stay float32. Default: see `device.trains_in_bfloat16`.
     """
 
     network: Architecture = "unet"

@@ -123,7 +123,7 @@ def train_denoiser_iter(
         if (config.depth, config.features) != (None, None) and sizes[0] != sizes[1]:
             raise ValueError("start_from brings another size of the network: leave depth and features out.")
         network = given
-    multiple = int(network.multiple)  # type: ignore[arg-type]  # every network has it
+    multiple = network.multiple
     cell = 2 * multiple if data == "noisy" else multiple  # some losses see the image at half its size
     if config.patch % cell:
         raise ValueError(f"patch={config.patch} is not allowed: give a multiple of {cell} for this network.")

@@ -30,8 +30,7 @@ from .weights import locate, read_about, read_tensors, registry, sha256_of
 from .zoo_format import citations, denoised_tensor, environment, noisy_tensor, readme
 
 if TYPE_CHECKING:
-    import torch
-
+    from .networks.network import Network
     from .neural import Loaded
 
 OURS = "napari_denoise_classify"
@@ -159,13 +158,13 @@ def _channels_first(image: FloatArray) -> FloatArray:
     return np.ascontiguousarray(np.moveaxis(image, -1, 0)[None])
 
 
-def _script(network: torch.nn.Module, side: int, step: int, path: Path) -> bool:
+def _script(network: Network, side: int, step: int, path: Path) -> bool:
     """Write TorchScript; False where tracing does not give the same function for other sizes and batches."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
     first, other = (
-        torch.rand((batch, int(network.samples), side + step, side + n * step), generator=generator)  # type: ignore[arg-type]  # every network has it
+        torch.rand((batch, network.samples, side + step, side + n * step), generator=generator)
         for batch, n in ((1, 0), (2, 3))
     )
     with torch.no_grad(), warnings.catch_warnings():

@@ -246,7 +246,7 @@ def import_zoo(package: str | Path, output: str | Path) -> dict[str, Any]:
     network = build_from(state, what).eval()
     if network.step == "drunet":
         raise ValueError(f"{what} holds a DRUNet, which is told the noise level: a package cannot say how.")
-    samples = int(network.samples)  # type: ignore[arg-type]  # every network has it
+    samples = network.samples
     image, expected = (_array(files, tensor, samples, what) for tensor in (noisy, denoised))
     result = apply_network(Loaded(network, None), image, normalisation)
     tolerance = _TOLERANCE * max(float(np.ptp(expected)), 1e-6)

@@ -1,13 +1,6 @@
 """Network architectures, and how a checkpoint is recognised by its content.
 
-Each architecture is a module with ``recognise(shapes)``, which returns its arguments or None. Every network has
-
-- ``step``: the id of the step that runs it;
-- ``samples``: 1 for gray, 3 for RGB;
-- ``halo``: how many pixels around a tile its result depends on;
-- ``exact``: whether tiles with that halo give the same as the whole image;
-- ``multiple``: the sides of what it is given must be multiples of this;
-- ``upscale``: how many times as large its output is, along Y and X.
+Each architecture is a module with ``recognise(shapes)``, which returns its arguments or None.
 """
 
 from __future__ import annotations
@@ -17,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+
+    from .network import Network
 
 TITLES = {"dncnn": "DnCNN", "drunet": "DRUNet", "irunet": "IRUNet", "restormer": "Restormer", "unet": "U-Net"}
 
 
-def build(architecture: str, **arguments: Any) -> nn.Module:
+def build(architecture: str, **arguments: Any) -> Network:
     """Build a network with random weights.
 
     Parameters
@@ -38,7 +32,7 @@ def build(architecture: str, **arguments: Any) -> nn.Module:
     """
     from . import dncnn, drunet, irunet, restormer, unet
 
-    builders: dict[str, Callable[..., nn.Module]] = {
+    builders: dict[str, Callable[..., Network]] = {
         "dncnn": dncnn.DnCNN,
         "drunet": drunet.build,
         "irunet": irunet.IRUNet,
@@ -70,7 +64,7 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, dict[str, Any
     return None
 
 
-def build_from(state: Mapping[str, torch.Tensor], what: str) -> nn.Module:
+def build_from(state: Mapping[str, torch.Tensor], what: str) -> Network:
     """Recognise a checkpoint's architecture from its keys and shapes, and build it with these weights.
 
     Parameters

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from .network import Network
 
-class DnCNN(nn.Module):
+
+class DnCNN(Network):
     """DnCNN; the output is the input minus the predicted noise.
 
     Parameters
@@ -37,6 +39,7 @@ class DnCNN(nn.Module):
         super().__init__()
         self.samples = samples
         self.depth = depth
+        self.halo = depth  # each convolution looks a pixel farther
         layers: list[nn.Module] = [nn.Conv2d(samples, features, 3, padding=1), nn.ReLU(inplace=True)]
         for _ in range(depth - 2):
             layers += [nn.Conv2d(features, features, 3, padding=1), nn.ReLU(inplace=True)]
@@ -49,11 +52,6 @@ class DnCNN(nn.Module):
                 nn.init.kaiming_normal_(parameter, nonlinearity="relu")
         # Start as the identity: the first steps then learn the noise instead of undoing a random image.
         nn.init.zeros_(last.weight)
-
-    @property
-    def halo(self) -> int:
-        """Receptive radius in pixels."""
-        return self.depth
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Denoise (N, S, Y, X)."""

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
 
 from ...deepinverse import import_deepinv
+from .network import Network
 
 
-def build(samples: int = 1, nc: tuple[int, ...] = (64, 128, 256, 512), nb: int = 4) -> nn.Module:
+def build(samples: int = 1, nc: tuple[int, ...] = (64, 128, 256, 512), nb: int = 4) -> Network:
     """Build a DRUNet; ``forward(x, sigma)`` takes the noise level on the image's own scale of 0..1.
 
     Parameters
@@ -29,7 +29,7 @@ def build(samples: int = 1, nc: tuple[int, ...] = (64, 128, 256, 512), nb: int =
     """
     architecture = import_deepinv().models.DRUNet
 
-    class Told(architecture):  # type: ignore[misc,valid-type]  # a class of deepinv, which is imported late
+    class Told(architecture):  # type: ignore[misc,valid-type]  # importing deepinv takes seconds: its class is a value here
         step, upscale, multiple = "drunet", 1, 8
         # Less than the radius, which is about 190 px and would make tiles of 512 px cost three times as much: tiles are
         # not exact here. The authors' own tiling overlaps by as much.
@@ -42,7 +42,7 @@ def build(samples: int = 1, nc: tuple[int, ...] = (64, 128, 256, 512), nb: int =
             out: torch.Tensor = self.forward_unet(torch.cat((x, level * torch.ones_like(x[:, :1])), 1))
             return out
 
-    network = Told(samples, samples, nc=nc, nb=nb, pretrained=None)
+    network: Network = Told(samples, samples, nc=nc, nb=nb, pretrained=None)
     network.samples = samples
     return network
 

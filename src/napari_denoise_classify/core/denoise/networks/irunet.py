@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .network import Network
+
 STAGES = 4
 
 
@@ -42,7 +44,7 @@ class _Inception(nn.Module):
         return joined + shortcut
 
 
-class IRUNet(nn.Module):
+class IRUNet(Network):
     """IRUNet; the output is the image itself, between 0 and 1.
 
     Parameters

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from ...deepinverse import import_deepinv
+from .network import Network
 
 _LEVELS = ("encoder_level1", "encoder_level2", "encoder_level3", "latent")
 
@@ -25,7 +24,7 @@ SMALL: dict[str, Any] = {
 """The size of the shipped network: half a million parameters instead of 26 million."""
 
 
-def build(samples: int = 3, **size: Any) -> nn.Module:
+def build(samples: int = 3, **size: Any) -> Network:
     """Build a Restormer.
 
     Parameters
@@ -35,15 +34,10 @@ def build(samples: int = 3, **size: Any) -> nn.Module:
     **size
         Of deepinv's Restormer; default: `SMALL`.
     """
-    architecture = import_deepinv().models.Restormer
-
-    class Restormer(architecture):  # type: ignore[misc,valid-type]  # a class of deepinv, which is imported late
-        step, upscale, multiple = "restormer", 1, 8
-        halo = 32
-        exact = False  # its attention sees the whole tile: no halo would be exact
-
-    network = Restormer(samples, samples, **{**SMALL, **size}, pretrained=None)
-    network.samples = samples
+    network: Network = import_deepinv().models.Restormer(samples, samples, **{**SMALL, **size}, pretrained=None)
+    network.step, network.samples, network.upscale, network.multiple = "restormer", samples, 1, 8
+    network.halo = 32
+    network.exact = False  # its attention sees the whole tile: no halo would be exact
     return network
 
 

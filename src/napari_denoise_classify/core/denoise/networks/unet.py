@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .network import Network
+
 
 def _double(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
@@ -23,7 +25,18 @@ def _double(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-class UNet(nn.Module):
+def _halo(levels: int) -> int:
+    """Return how far a cell of the coarsest level sees beyond its edge, on the grid of these cells."""
+    reach = 1  # the tail
+    for _ in range(levels):
+        reach = -(-(reach + 2) // 2)  # two convolutions, and up from the next level
+    for _ in range(levels):
+        reach = 2 * (reach + 2)  # two convolutions, and pooled from the level before
+    cell = 1 << levels
+    return -(-(reach + 2) // cell) * cell
+
+
+class UNet(Network):
     """U-Net whose output is added to its (enlarged) input.
 
     Parameters
@@ -40,13 +53,13 @@ class UNet(nn.Module):
 
     step = "unet"
     exact = True
-    levels: int
 
     def __init__(self, samples: int = 1, features: int = 32, levels: int = 3, upscale: int = 1) -> None:
         super().__init__()
         self.samples = samples
         self.upscale = upscale
-        self.levels = levels
+        self.multiple = 1 << levels
+        self.halo = _halo(levels)
         widths = [features * 2**i for i in range(levels + 1)]
         self.down = nn.ModuleList([_double(samples, features)])
         self.down.extend(_double(a, b) for a, b in pairwise(widths))
@@ -57,21 +70,6 @@ class UNet(nn.Module):
         # Start as the identity: the first steps then learn the noise instead of undoing a random image.
         for parameter in self.tail.parameters():
             nn.init.zeros_(parameter)
-
-    @property
-    def multiple(self) -> int:
-        """Sides must be multiples of this."""
-        return 1 << self.levels
-
-    @property
-    def halo(self) -> int:
-        """How far a cell of the coarsest level sees beyond its edge, on the grid of these cells."""
-        reach = 1  # the tail
-        for _ in range(self.levels):
-            reach = -(-(reach + 2) // 2)  # two convolutions, and up from the next level
-        for _ in range(self.levels):
-            reach = 2 * (reach + 2)  # two convolutions, and pooled from the level before
-        return -(-(reach + 2) // self.multiple) * self.multiple
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Denoise (N, S, Y, X) with sides that are multiples of `multiple`."""
