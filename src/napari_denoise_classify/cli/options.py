@@ -46,15 +46,16 @@ def with_step_options(kind: Kind) -> Callable[[Callable[..., None]], Callable[..
             for name, lines in uses.items()
         ]
 
-        def run(**arguments: Any) -> None:
+        def called(**arguments: Any) -> None:
             given = {name: arguments.pop(f"step_{name}") for name in uses}
             command(**arguments, parameters={name: value for name, value in given.items() if value is not None})
 
-        run.__doc__ = command.__doc__
-        run.__name__ = command.__name__
+        called.__doc__ = command.__doc__
+        called.__name__ = command.__name__
         ordered = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-        run.__signature__ = inspect.Signature([*ordered, *options])  # type: ignore[attr-defined]  # typer reads it
-        return run
+        run: Any = called  # the types of Python do not know that functions may have the attribute, which typer reads
+        run.__signature__ = inspect.Signature([*ordered, *options])
+        return called
 
     return decorate
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin
 
+from .base import ClassifierBase
 from .splits import IntArray, folds
 
 FloatTable = npt.NDArray[np.float64]
@@ -94,7 +94,7 @@ def calibration_folds(
     return folds(codes, None, min(n_splits, int(np.bincount(codes).min())), seed), False
 
 
-class Scores(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class Scores(ClassifierBase):
     """Hand on scores that were made before: what scikit-learn's calibration then calibrates."""
 
     def fit(self, X: FloatTable, y: IntArray) -> Scores:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
@@ -17,6 +16,7 @@ from ..device import best_device, keeping_memory, place, precision, prefers_bflo
 from ..fitting import Fit, fit_iter
 from ..images import FloatArray
 from ..progress import Progress, Steps, run
+from .base import ClassifierBase
 from .memory import check_memory
 from .residual import WIDTH, SmallResNet, activations, fused
 from .resize import resize
@@ -39,7 +39,7 @@ def _graph(network: nn.Module) -> Any:
     return embedding_graph(network)
 
 
-class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class CNNClassifier(ClassifierBase):
     """Residual network trained from scratch with early stopping.
 
     Samples are a sequence of float32 images (Y, X, S) in 0..1, of any size; classes are balanced in the loss;

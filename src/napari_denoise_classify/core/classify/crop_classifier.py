@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -21,6 +20,7 @@ from ..images import FloatArray
 from ..progress import Progress, Steps, run, within
 from .augmentation import augment
 from .balancing import oversample
+from .base import ClassifierBase
 from .calibration import FOLDS, calibration_folds, calibration_record, cross_calibrated, fit_calibrator
 from .embedding import CNNEmbedding, JoinedFeatures
 from .estimators import PixelFeatures
@@ -64,7 +64,7 @@ def make_features(name: str, input_size: int | None, seed: int) -> ImageFeatures
     return makers[name]()
 
 
-class CropClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has no types
+class CropClassifier(ClassifierBase, ABC):
     """Base of the classical classifiers of crops; subclasses have these parameters and their own.
 
     Samples are a sequence of float32 images (Y, X, S) from 0 to 1, whose sizes may differ.

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
@@ -23,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..device import available_memory
 from ..images import FloatArray, from_float
 from ..progress import Progress, Steps
+from .base import ClassifierBase
 from .features import ImageFeatures
 from .kernels import BLOCK_VALUES, DoubleArray, Kernel, Table, blocks, nearest
 from .resize import resize
@@ -87,7 +87,7 @@ class PixelFeatures(ImageFeatures):
         return made
 
 
-class CalibratedSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class CalibratedSVM(ClassifierBase):
     """The support vector machine of files of version 1: probabilities by Platt's sigmoid on held-out folds.
 
     Parameters
@@ -125,7 +125,7 @@ class CalibratedSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         return labels
 
 
-class ExactKNN(KNeighborsClassifier):  # type: ignore[misc]  # as above
+class ExactKNN(KNeighborsClassifier):  # type: ignore[misc]  # scikit-learn has no types
     """scikit-learn's k nearest neighbours; those of 8 and 16 bits are kept so, and found by blocked exact products.
 
     Of equally near ones, those that come first in the training set count.
@@ -169,7 +169,7 @@ class BalancedKNN(ExactKNN):
         return labels
 
 
-class StandardSVC(SVC):  # type: ignore[misc]  # as above
+class StandardSVC(SVC):  # type: ignore[misc]  # scikit-learn has no types
     """scikit-learn's support vector machine on standardised figures; its kernel comes from blocked matrix products.
 
     Figures stay in their own dtype, and are standardised a block at a time. It takes the kernels ``"rbf"``, with

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from ..images import FloatArray
 from .datasets import Image
-
-T = TypeVar("T")
 
 
 class ScaledCrops(Sequence[FloatArray]):
@@ -75,10 +73,10 @@ class ScaledCrops(Sequence[FloatArray]):
         return out
 
 
-def take(X: Sequence[T], indices: Sequence[int] | npt.NDArray[np.intp]) -> Sequence[T]:
-    """Return some members of a sequence; crops stay as they are held."""
+def take(X: Sequence[FloatArray], indices: Sequence[int] | npt.NDArray[np.intp]) -> Sequence[FloatArray]:
+    """Return some of the images; crops stay as they are held."""
     if isinstance(X, ScaledCrops):
-        return X.take(indices)  # type: ignore[return-value]  # T is FloatArray then
+        return X.take(indices)
     return [X[int(i)] for i in indices]
 
 
