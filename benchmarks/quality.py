@@ -71,14 +71,12 @@ def methods(official: Path | None) -> dict[str, list[Method]]:
         "Anscombe + BM3D": [step("anscombe", denoiser="bm3d")],
         "Anscombe + DnCNN": [step("anscombe", denoiser="dncnn")],
         "DnCNN": [step("dncnn")],
-        "DnCNN, self-ensemble": [step("dncnn", self_ensemble=True)],
         "IRUNet": [step("irunet")],
-        "IRUNet, self-ensemble": [step("irunet", self_ensemble=True)],
         "Restormer (small)": [step("restormer")],
-        "Restormer (small), self-ensemble": [step("restormer", self_ensemble=True)],
         "U-Net (fluorescence)": [step("unet")],
-        "U-Net (fluorescence), self-ensemble": [step("unet", self_ensemble=True)],
     }
+    for name in ("DnCNN", "IRUNet", "Restormer (small)", "U-Net (fluorescence)"):
+        found[f"{name}, self-ensemble"] = [step(name.split()[0].replace("-", "").lower(), self_ensemble=True)]
     if official is not None:
         found["DnCNN (official gray blind)"] = [step("dncnn", weights=str(official))]
     return found

@@ -48,12 +48,16 @@ def fail(message: object) -> NoReturn:
     raise typer.Exit(1)
 
 
+def _closed(folder: Path) -> str:
+    return f"Nothing can be written into {folder}: choose another --output."
+
+
 def results_folder(path: Path) -> Path:
     """Refuse the name of a file where a folder is asked for: a folder ``out.tif`` would puzzle people."""
     try:
         is_file = is_zarr(path) or (path.suffix.lower() in _FILES and not path.is_dir())
-    except OSError as error:  # a folder above it that may not be entered
-        fail(f"Nothing can be written into {path}: {error.strerror}. Choose another --output.")
+    except OSError:  # a folder above it that may not be entered
+        fail(_closed(path))
     if is_file:
         fail(f"{path} is a file's name, but --output is a folder, where results get names of their own: give a folder.")
     return path
@@ -162,7 +166,7 @@ def check_new(paths: Iterable[Path], overwrite: bool) -> None:
                 f"The folder {path.parent} cannot be made: {error.strerror}. Choose another --output."
             ) from None
         if not os.access(path.parent, os.W_OK):
-            raise ValueError(f"Nothing can be written into {path.parent}: choose another --output.")
+            raise ValueError(_closed(path.parent))
 
 
 def _folder(path: Path) -> Path:
