@@ -193,3 +193,16 @@ def test_an_enlarged_image_covers_the_same_field(make_napari_viewer: Any) -> Non
     for y, x in [(0, 0), (5, 7), (2, 3)]:
         centre = np.mean([new.data_to_world((2 * y + a, 2 * x + b)) for a in (0, 1) for b in (0, 1)], axis=0)
         np.testing.assert_allclose(centre, layer.data_to_world((y, x)), atol=1e-9)
+
+
+@pytest.mark.parametrize(("word", "said"), [("exact", "; exact."), ("fast", ". Computed fast, in bfloat16.")])
+def test_the_panel_says_once_how_a_network_was_computed(open_dock, wait, gray, monkeypatch, cache, word, said):
+    monkeypatch.setenv("NAPARI_DENOISE_CLASSIFY_PRECISION", word)
+    monkeypatch.setattr("napari_denoise_classify.core.tuning.prefers_bfloat16", lambda device: True)
+    viewer, dock = open_dock("Denoise")
+    viewer.add_image(gray, name="cells")
+    dock.method.choice.value = "dncnn"
+    dock.run_button.native.click()
+    wait(dock)
+    assert dock.status.value == f"Added cells dncnn. Weights: dncnn_gray_blind{said}"
+    assert viewer.layers[-1].metadata[METADATA_KEY]["precision"] == word

@@ -142,7 +142,8 @@ class ProcessDock(Dock):
         weights = [detail["weights"] for detail in record["details"] if "weights" in detail]
         words = ""
         if weights:
-            record["precision"] = "fast" if FAST in self.notes else "exact"
-            words = f" Weights: {', '.join(weights)}; {record['precision']}."
+            fast = FAST in self.notes  # which follow in the same line
+            record["precision"] = "fast" if fast else "exact"
+            words = f" Weights: {', '.join(weights)}{'' if fast else '; exact'}."
         layer = add_image_like(self.viewer, source, result.image, recipe.title, record)
         self.say(f"Added {layer.name}.{words}")
