@@ -33,14 +33,17 @@ def test_runs_whose_layers_are_removed_leave_memory_flat(open_dock, wait, qtbot)
         assert len(viewer.layers) == 2
         viewer.layers.remove(viewer.layers[-1])
 
-    for _ in range(6):
-        one()
-    qtbot.wait(50)
-    before, threads = resident(), threading.active_count()
-    for _ in range(20):
-        one()
-    qtbot.wait(50)
-    assert resident() - before < 16 * MEGABYTE  # of 39 MB, if layers were kept
+    def growth(runs: int) -> int:
+        before = resident()
+        for _ in range(runs):
+            one()
+        qtbot.wait(50)
+        return resident() - before
+
+    growth(6)
+    threads = threading.active_count()
+    # Layers that are kept make every round grow by 39 MB; what the allocator and libraries keep for later does not.
+    assert min(growth(20) for _ in range(3)) < 16 * MEGABYTE
     assert threading.active_count() <= threads
     assert [layer.name for layer in viewer.layers] == ["image"]
 
