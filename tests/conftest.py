@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,41 @@ def shared_data() -> Path:
 def shared_weights() -> Path:
     """The folder of published checkpoints; tests that need it are skipped without it."""
     return _shared("weights")
+
+
+@pytest.fixture
+def resident() -> Callable[[], int]:
+    """A function that tells how many bytes of memory this process takes."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("This system does not tell what a process takes.")
+
+    def taken() -> int:
+        gc.collect()
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    return taken
+
+
+@pytest.fixture
+def growth(resident: Callable[[], int]) -> Callable[[Callable[[], object], int], int]:
+    """A function that tells by how many bytes the process grows while something is done so many times, after a warm-up.
+
+    The least of three rounds: what is kept makes each of them grow, but what the allocator and the libraries keep for
+    later, in a process that has run other tests before, makes some of them grow.
+    """
+
+    def least(one: Callable[[], object], runs: int) -> int:
+        def over(runs: int) -> int:
+            before = resident()
+            for _ in range(runs):
+                one()
+            return resident() - before
+
+        over(runs // 4 + 1)
+        return min(over(runs) for _ in range(3))
+
+    return least
 
 
 @pytest.fixture
