@@ -247,14 +247,18 @@ def peak(work: Callable[[], Any], repeats: int) -> tuple[float, float, int]:
 
 
 def memory_of(row: str, which: str) -> float:
-    """Peak of the second run of a process, above what the process held before it, in MB."""
+    """Peak of the second run of a process, above what the process held before it, in MB.
+
+    What the first run freed goes back to the system before: else the second would find it there, and seem to take none.
+    """
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import speed, torch\n"
+        "import gc, sys; sys.path.insert(0, sys.argv[1]); import speed, torch\n"
+        "from napari_denoise_classify.core.device import trim\n"
         "pair = speed.ROWS[sys.argv[2]][3]()\n"
         "def held(what):\n"
         "    lines = open('/proc/self/status').read().splitlines()\n"
         "    return next(int(line.split()[1]) for line in lines if line.startswith(what))\n"
-        "work = getattr(pair, sys.argv[3]); work()\n"
+        "work = getattr(pair, sys.argv[3]); work(); gc.collect(); trim()\n"
         "open('/proc/self/clear_refs', 'w').write('5')\n"
         "before = held('VmRSS'); work(); print('MB', (held('VmHWM') - before) / 1024)\n"
     )

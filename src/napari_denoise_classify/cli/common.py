@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
+from pathlib import Path, PurePath
 from typing import Annotated, NoReturn, TypeAlias, TypeVar
 
 import typer
@@ -173,6 +174,16 @@ def _folder(path: Path) -> Path:
     return Path(os.path.realpath(path)).parent  # Path.resolve stumbles over links that go in a circle
 
 
+def parts_below(folder: PurePath, folders: Sequence[PurePath]) -> list[str]:
+    """Return the parts of a folder's path below what all folders share: a drive, too, where they lie on several."""
+    levels = zip(*(other.parts for other in folders), strict=False)
+    shared = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, levels))
+    below = list(folder.parts[shared:])
+    if shared == 0:
+        below[0] = folder.anchor.strip(":\\/").replace("\\", "-")
+    return below
+
+
 def output_names(paths: list[Path], folder: Path, suffix: Callable[[Path], str]) -> dict[Path, Path]:
     """Name the output of each input: its stem and a suffix; inputs of equal stem get their folders' names, too.
 
@@ -182,13 +193,12 @@ def output_names(paths: list[Path], folder: Path, suffix: Callable[[Path], str])
         If two inputs would still be written to one file.
     """
     stems = [stem_of(path) for path in paths]
-    top = Path(os.path.commonpath([_folder(path) for path in paths])) if paths else Path()
+    folders = [_folder(path) for path in paths]
     names: dict[Path, Path] = {}
-    for path in paths:
-        stem = stem_of(path)
+    for path, stem, home in zip(paths, stems, folders, strict=True):
         parts = [stem]
         if stems.count(stem) > 1:
-            parts = [*_folder(path).relative_to(top).parts, stem, path.suffix[1:]]
+            parts = [*parts_below(home, folders), stem, path.suffix[1:]]
         names[path] = folder / f"{'_'.join(parts)}{suffix(path)}"
     twice = [str(name) for name in names.values() if list(names.values()).count(name) > 1]
     if twice:

@@ -24,7 +24,8 @@ Axes = Annotated[
     str | None, typer.Option(help="Axes of the images where the files do not say: TCZYX, S for RGB samples.")
 ]
 RangeOption = Annotated[
-    str, typer.Option(help="Intensity range: image, stack, plane, or two numbers with a comma: 0,4095.")
+    str | None,
+    typer.Option(help="Intensity range: image (default), stack, plane, or two numbers with a comma: 0,4095."),
 ]
 FormatOption = Annotated[
     Literal["same", "tif", "zarr"],
@@ -35,8 +36,9 @@ FormatOption = Annotated[
 RecipeOption = Annotated[Path | None, typer.Option("--recipe", help="Apply a saved recipe (JSON) instead of --method.")]
 
 
-def parse_range(text: str) -> Any:
+def parse_range(text: str | None) -> Any:
     """Read an intensity range from the command line."""
+    text = text or "image"
     return check_intensity_range(text.split(",") if "," in text else text)
 
 
@@ -111,7 +113,7 @@ def _process(
     recipe: Path | None,
     output: Path,
     axes: str | None,
-    intensity_range: str = "image",
+    intensity_range: str | None = None,
     overwrite: bool,
     scheduler: str | None,
     workers: int | None,
@@ -122,8 +124,9 @@ def _process(
 
     def plan() -> tuple[Recipe, list[Path]]:
         if recipe is not None:
-            if parameters:
-                name = next(iter(parameters)).replace("_", "-")
+            given = [*parameters, *([] if intensity_range is None else ["intensity_range"])]
+            if given:
+                name = given[0].replace("_", "-")
                 raise ValueError(f"--{name} does not go with --recipe: the recipe holds its parameters.")
             return Recipe.from_json(recipe), find_images(images)
         spec, checked = chosen(kind, method, parameters)
@@ -144,7 +147,7 @@ def denoise(
     recipe: RecipeOption = None,
     output: Output = Path("results"),
     axes: Axes = None,
-    intensity_range: RangeOption = "image",
+    intensity_range: RangeOption = None,
     overwrite: Overwrite = False,
     scheduler: Scheduler = None,
     workers: Workers = None,

@@ -70,7 +70,7 @@ def estimate_noise(
     images: Inputs,
     output: Table = None,
     axes: Axes = None,
-    intensity_range: RangeOption = "image",
+    intensity_range: RangeOption = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Estimate the noise of images, and propose a method against it."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast, get_args
 
+from .progress import Progress, Steps
+
 if TYPE_CHECKING:
     import torch
 
+T = TypeVar("T")
 N = TypeVar("N", bound="torch.nn.Module")
 
 DEVICE_VARIABLE = "NAPARI_DENOISE_CLASSIFY_DEVICE"
@@ -72,6 +75,31 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY_WORDS)
     )
+
+
+def with_room_iter(device: torch.device, work: Callable[[torch.device], Steps[T]]) -> Steps[T]:
+    """Do work on a device, and once more on the CPU if the device's memory turns out to be full.
+
+    Raises
+    ------
+    MemoryError
+        If the CPU's is full, too.
+    """
+    import torch
+
+    try:
+        return (yield from work(device))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if device.type == "cpu":
+            raise MemoryError(
+                "There is not enough memory for this network: close other programs, or give fewer images at a time."
+            ) from error
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    yield Progress(0.0, note=ON_CPU)
+    return (yield from with_room_iter(torch.device("cpu"), work))
 
 
 def prefers_bfloat16(device: torch.device) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import html
 import os
 import re
 import zipfile
@@ -291,7 +292,7 @@ def _ome_sizes(xml: str) -> dict[str, Any]:
         if match:
             found[key] = float(match[1])
             if unit:
-                found[f"{key}Unit"] = unit[1]
+                found[f"{key}Unit"] = html.unescape(unit[1])
     return found
 
 

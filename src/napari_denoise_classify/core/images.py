@@ -327,7 +327,7 @@ class PlaneImage:
             return tuple(i for i, letter in zip(index, names, strict=True) if letter == "C")
         if "Z" in names:
             return tuple(i for i, letter in zip(index, names, strict=True) if letter != "Z")
-        return index[:-1]
+        return index[:-1] if names.endswith("?") else index  # without a Z axis, every plane is a stack of one
 
     def planes(self, indices: list[Index], ranges: dict[Index, tuple[float, float]]) -> FloatArray:
         """Read planes as float32.

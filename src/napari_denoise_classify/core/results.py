@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from .whole import all_or_none, write_whole
 
 if TYPE_CHECKING:
     from .class_maps import ClassMap
+    from .ome_zarr.reading import OmeZarr
     from .recipe import Processed
     from .workflow import Classified
 
@@ -194,6 +196,10 @@ def _coarser(source: ImageFile, factor: int) -> ImageFile:
         sizes = dict(metadata["ome"])
         sizes |= {key: sizes[key] * factor for key in ("PhysicalSizeX", "PhysicalSizeY") if key in sizes}
         metadata["ome"] = sizes
+    if "ome_zarr" in metadata:
+        store: OmeZarr = metadata["ome_zarr"]
+        coarse = tuple(axis.finer(1 / factor) if axis.letter in "YX" else axis for axis in store.axes)
+        metadata["ome_zarr"] = replace(store, level_axes=(coarse, *store.level_axes[1:]))
     resolution = None
     if source.resolution is not None:
         y, x = source.resolution

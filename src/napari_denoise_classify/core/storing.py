@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,24 +57,28 @@ class Unwrapped:
     source : str
         The image's axes.
     mask : bool
-        Take True and False as 255 and 0, without the axis S.
+        Without the axis S.
+    white : bool
+        Take True and False as 255 and 0.
     """
 
     target: Target
     source: str
     mask: bool = False
+    white: bool = False
 
     def __getitem__(self, region: tuple[slice, ...]) -> npt.NDArray[Any]:
         """Read what was written; not of masks."""
         order = PlaneImage.unwrapped_order(self.source)
         values = np.asarray(self.target[tuple(region[i] for i in order)])
+        values = values > 0 if self.white else values
         return values.transpose(np.argsort(order).tolist())
 
     def __setitem__(self, region: tuple[slice, ...], values: npt.NDArray[Any]) -> None:
         """Write a region."""
         axes = self.source.replace("S", "") if self.mask else self.source
         order = PlaneImage.unwrapped_order(axes)
-        values = values.astype(np.uint8) * 255 if self.mask else values
+        values = values.astype(np.uint8) * 255 if self.white else values
         self.target[tuple(region[i] for i in order)] = values.transpose(order)
 
 
@@ -113,6 +117,7 @@ def process_file_iter(
         If a part of the image cannot be read, or the result not be written.
     """
     used = (axes or file.axes).upper()
+    file = replace(file, axes=used)
     source = PlaneImage.wrap(file.data, used)
     mask_path = mask_path if recipe.masks else None
     if path.suffix != SUFFIX and not source.lazy:
@@ -127,21 +132,29 @@ def process_file_iter(
     factor = recipe.upscale
     shape = tuple(n * factor if a in "YX" else n for n, a in zip(file.data.shape, used, strict=True))
     record = {**recipe.record(source.samples), "source": file.path.name}
+    # As `write_like`: TIFF holds no True, NumPy's own files do.
+    dtype = np.dtype(np.uint8) if source.data.dtype == bool and path.suffix in (".tif", ".tiff") else source.data.dtype
     with ExitStack() as stack:
-        target = stack.enter_context(_new(path, shape, source.data.dtype, used, file, factor, record))
+        target = stack.enter_context(_new(path, shape, dtype, used, file, factor, record))
         mask = None
         if mask_path is not None:
             gray = tuple(n for n, a in zip(shape, used, strict=True) if a != "S")
-            mask = stack.enter_context(_new(mask_path, gray, np.uint8, used.replace("S", ""), file, factor, record))
+            kind = np.dtype(bool if mask_path.suffix == ".npy" else np.uint8)
+            mask = Unwrapped(
+                stack.enter_context(_new(mask_path, gray, kind, used.replace("S", ""), file, factor, record)),
+                used,
+                mask=True,
+                white=kind == np.uint8,
+            )
         work = fill(
             recipe,
             source,
             ranges,
-            Unwrapped(target, used),
-            None if mask is None else Unwrapped(mask, used, mask=True),
+            Unwrapped(target, used, white=dtype != source.data.dtype),
+            mask,
         )
         kept = yield from within(work, _READ, _WRITTEN)
-        for canvas in (target, mask):
+        for canvas in (target, mask and mask.target):
             if isinstance(canvas, Canvas):
                 yield from within(canvas.pyramid_iter(), _WRITTEN, 1.0)
     return Stored(path, mask_path, kept if recipe.masks else None)

@@ -83,7 +83,7 @@ def scale_of(classifier: Classifier, source: PlaneImage) -> IntensityRange:
 
 def scale_of_iter(classifier: Classifier, source: PlaneImage) -> Steps[IntensityRange]:
     """As `scale_of`, with progress: the range of an image is found by looking through all of it."""
-    if str(source.data.dtype) == classifier.dtype:
+    if source.data.dtype.name == classifier.dtype:
         return classifier.intensity_range
     ranges = (yield from source.ranges_iter("image")).values()
     return min(low for low, _ in ranges), max(high for _, high in ranges)

@@ -16,7 +16,7 @@ from ..._version import __version__
 from ..images import FloatArray, IntensityRange
 from ..progress import Progress, Steps, run, within
 from ..recipe import Recipe
-from .datasets import Crops, Image, check_images
+from .datasets import Crops, Image, check_images, native
 from .evaluation import Evaluation
 from .fields import field_of
 from .neighbours import Context, Places
@@ -129,7 +129,7 @@ class Classifier:
                 kind = "RGB images (Y, X, 3)" if self.samples == 3 else "gray images (Y, X)"
                 raise ValueError(f"This classifier knows {kind}; this array has shape {array.shape}: give such images.")
             images = [array] if array.ndim == single else list(array)
-        crops = [np.asarray(image) for image in images]
+        crops = [native(np.asarray(image)) for image in images]
         crops = [c[..., :3] if c.ndim == 3 and c.shape[-1] == 4 else c for c in crops]
         check_images(crops)
         self.check_samples(3 if crops[0].ndim == 3 else 1, "these are")

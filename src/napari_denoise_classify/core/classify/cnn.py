@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from ..compiled import Compiled, compiled
-from ..device import best_device, keeping_memory, place, precision, prefers_bfloat16, trains_in_bfloat16
+from ..device import best_device, keeping_memory, place, precision, prefers_bfloat16, trains_in_bfloat16, with_room_iter
 from ..fitting import Fit, fit_iter
 from ..images import FloatArray
 from ..progress import Progress, Steps, run
@@ -264,7 +265,9 @@ class CNNClassifier(ClassifierBase):
 
     def embed_iter(self, X: Sequence[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
         """Return what the last linear layer sees, (N, width), with progress."""
-        device = best_device()
+        return (yield from with_room_iter(best_device(), partial(self._embed_iter, X)))
+
+    def _embed_iter(self, X: Sequence[FloatArray], device: torch.device) -> Steps[npt.NDArray[np.float64]]:
         network = self.network_.to(device).eval()
         count = self.views or (VIEWS if self.input_size <= _LARGEST_VIEWED else 1)
         quick: Compiled | None = None

@@ -54,6 +54,7 @@ class Crops:
             values = getattr(self, name)
             if values is not None and len(values) != len(self.images):
                 raise ValueError(f"There are {len(self.images)} images but {len(values)} {name}: give one for each.")
+        object.__setattr__(self, "images", [native(image) for image in self.images])
         check_images(self.images, self.names)
 
     def __len__(self) -> int:
@@ -123,6 +124,11 @@ class Crops:
         """As `split`, but return the warning, or an empty text."""
         train, test = (self.subset(part) for part in holdout(self.labels, self.groups, test_fraction, seed))
         return train, test, copies_note(train.images, test.images)
+
+
+def native(image: Image) -> Image:
+    """Return pixels in this machine's order of bytes: uint16 is uint16, whatever file it came from."""
+    return image if image.dtype.isnative else image.astype(image.dtype.newbyteorder("="))
 
 
 def check_images(images: Sequence[Image], names: Sequence[str] | None = None) -> None:
@@ -218,7 +224,9 @@ def load_crops(path: str | Path, group: str | None = None) -> Crops:
 
 
 def _list_folder(folder: Path, group: str | None) -> tuple[list[Path], list[str], list[str] | None]:
-    paths = sorted(p for p in folder.glob("*/*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    images = (p for p in folder.glob("*/*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    # Hidden ones are what other programs left: copies, or the other half of a file that a Mac wrote.
+    paths = sorted(p for p in images if not p.name.startswith(".") and not p.parent.name.startswith("."))
     if not paths:
         raise ValueError(f"{folder} holds no images in subfolders: make a subfolder for each class.")
     if group is None:

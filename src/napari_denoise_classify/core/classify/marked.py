@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,8 @@ def load_marked(
     ----------
     images : sequence of Path
     points : sequence of Path
-        CSV or TSV for each image, or one for all with a column ``image`` (file name, with or without its ending):
+        CSV or TSV for each image, or one for all with a column ``image`` (a path or the end of one, such as the
+        file's name, with or without its ending):
         positions in pixels ``y``, ``x`` (and ``t``, ``c``, ``z`` where the images have them) and ``class``.
     labels, classes : sequence of Path
         Instead of points: a label image for each image, and tables with the columns ``label`` and ``class``, for each
@@ -62,6 +63,10 @@ def load_marked(
         raise ValueError(f"There are {len(images)} images, but {len(labels)} label images: give one for each.")
     wanted = ["label", "class"] if labels else ["y", "x", "class"]
     tables = _tables(images, list(classes or points), wanted)
+    defaults: list[str | None] = [None]
+    if len(images) > 1:
+        stems = [path.stem for path in images]
+        defaults = [stem if stems.count(stem) == 1 else str(path) for path, stem in zip(images, stems, strict=True)]
     parts = []
     for k, path in enumerate(images):
         table = tables[k]
@@ -74,7 +79,7 @@ def load_marked(
         if size is None and unit != "object":
             size = default_size(source)
         field = CropField(0.2 if size is None else size, unit, pixel_size_of(file))
-        groups = _groups(table, group, path.stem if len(images) > 1 else None)
+        groups = _groups(table, group, defaults[k])
         if labels:
             parts.append(_of_objects(source, file, labels[k], table, groups, field))
         else:
@@ -89,7 +94,31 @@ def _tables(images: Sequence[Path], paths: list[Path], wanted: list[str]) -> lis
     if len(paths) != 1:
         raise ValueError(f"There are {len(images)} images, but {len(paths)} tables: give one for each, or one for all.")
     table = read_table(paths[0], ["image", *wanted])
-    return [table[table["image"].isin((path.name, path.stem, str(path)))] for path in images]
+    owners = {name: _named(str(name), images) for name in table["image"].dropna().unique()}
+    return [table[table["image"].map(lambda name, k=k: owners.get(name) == k)] for k in range(len(images))]
+
+
+def _named(name: str, images: Sequence[Path]) -> int | None:
+    """Return which of the images a table means by a path, the end of one, or a file's name without its ending.
+
+    Raises
+    ------
+    ValueError
+        If it may be several.
+    """
+    wanted = PurePath(name).parts
+
+    def means(path: Path) -> bool:
+        ends = path.absolute().parts[-len(wanted) :], path.absolute().with_suffix("").parts[-len(wanted) :]
+        return str(path) == name or (bool(wanted) and wanted in ends)
+
+    found = [k for k, path in enumerate(images) if means(path)]
+    if len({images[k].absolute() for k in found}) > 1:
+        raise ValueError(
+            f"The table means several images by {name!r}: {', '.join(str(images[k]) for k in found)}. Write more of "
+            "their paths into its column image."
+        )
+    return found[0] if found else None
 
 
 def _groups(table: Any, column: str | None, default: str | None) -> list[str] | None:

@@ -5,10 +5,10 @@ Each returns an unfitted estimator; scikit-learn and torch are imported only the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ..denoise.weights import FILE_FILTER
-from ..steps import param, step
+from ..steps import get_step, param, step
 
 if TYPE_CHECKING:
     from .calibrated_cnn import CalibratedCNN
@@ -135,11 +135,17 @@ def cnn(
     )
 
 
+def _denoiser_record(samples: int, *, denoiser: str, denoiser_weights: str, **_: Any) -> dict[str, Any]:
+    record = get_step(denoiser, "denoise").record
+    return {} if record is None else record(samples, weights=denoiser_weights)
+
+
 @step(
     "integrated",
     kind="classifier",
     title="Denoiser + CNN, end to end",
     reference="Liu et al., When image denoising meets high-level vision tasks, IJCAI (2018)",
+    record=_denoiser_record,
 )
 def integrated(
     seed: int,

@@ -231,7 +231,7 @@ def train_denoiser_iter(
         settings={
             **asdict(config),
             "data": data,
-            "images": _digest(*sorted([*training, *held_out], key=lambda e: e.name)),
+            "images": _digest(*sorted([*training, *held_out], key=lambda e: e.name), whole=True),
             "start_from": started_from,
         },
     )
@@ -336,10 +336,13 @@ def _split(batch: Batch, parts: int) -> list[tuple[Batch, float]]:
     return [(part, float(part[2].sum()) / total if total else 0.0) for part in zip(*pieces, strict=True)]
 
 
-def _digest(*examples: Example) -> str:
+def _digest(*examples: Example, whole: bool = False) -> str:
+    """Return the SHA-256 of what the network sees; or of all that it learns from, targets and weights included."""
     digest = hashlib.sha256()
     for example in examples:
-        digest.update(np.ascontiguousarray(example.seen))
+        for plane in (example.input, example.target, example.weight) if whole else (example.seen,):
+            digest.update(f"{None if plane is None else plane.shape}".encode())
+            digest.update(b"" if plane is None else np.ascontiguousarray(plane))
     return digest.hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -52,11 +53,16 @@ def cell_maps_iter(
             f"Grad-CAM needs a network with gradients, and this classifier has none ({classifier.method}): take "
             "method 'occlusion', or train a CNN."
         )
+    from ..device import best_device, with_room_iter
+
+    return (yield from with_room_iter(best_device(), partial(_cell_maps_iter, estimator, scaled, targets, layer)))
+
+
+def _cell_maps_iter(
+    estimator: Any, scaled: Sequence[FloatArray], targets: npt.NDArray[np.intp], layer: str, device: torch.device
+) -> Steps[list[FloatArray]]:
     import torch
 
-    from ..device import best_device
-
-    device = best_device()
     network = estimator.network_.to(device).eval()
     module = layers_of(network)[layer]
     maps: list[FloatArray] = []

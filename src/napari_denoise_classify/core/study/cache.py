@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..classify.datasets import Image
 from ..classify.preparing import prepare_iter
+from ..device import precision
 from ..files import cache_folder
 from ..progress import Steps, within
 from ..recipe import Recipe
@@ -42,14 +43,16 @@ def split_recipe(recipe: Recipe) -> tuple[Recipe, Recipe]:
 
 
 def recipe_key(recipe: Recipe, samples: int, intensity_range: tuple[float, float]) -> str:
-    """Return the SHA-256 of all that decides what a recipe makes of an image: steps, weights, range, version.
+    """Return the SHA-256 of all that decides what a recipe makes of an image.
+
+    Steps, weights, intensity range, version, and whether networks may compute in bfloat16.
 
     Raises
     ------
     ValueError
         If the recipe names weights that do not exist.
     """
-    known = {**recipe.record(samples), "intensity_range": list(intensity_range)}
+    known = {**recipe.record(samples), "intensity_range": list(intensity_range), "precision": precision()}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 

@@ -62,13 +62,8 @@ def prepare_folder(folder: str | Path, study: Study, overwrite: bool = False) ->
         raise ValueError(f"The folder {folder} cannot be made: {error.strerror}. Choose another one.") from None
     if not os.access(folder, os.W_OK):
         raise ValueError(f"Nothing can be written into {folder}: choose another folder.")
-    file = folder / STUDY_FILE
-    if file.is_file() and not overwrite:
-        try:
-            same = Study.from_json(file).to_dict() == study.to_dict()
-        except ValueError:
-            same = False
-        if not same:
+    if (folder / STUDY_FILE).is_file() and not overwrite:
+        if not _holds(folder, study):
             raise ValueError(f"{folder} holds another study: choose another folder, or move it away.")
     elif not overwrite:
         foreign = [name for name in (*RESULT_FILES, REPORT) if (folder / name).exists()]
@@ -76,6 +71,21 @@ def prepare_folder(folder: str | Path, study: Study, overwrite: bool = False) ->
             raise ValueError(
                 f"{folder} holds a file {foreign[0]} that is of no study: choose another folder, or move it away."
             )
+
+
+def begin(folder: Path, study: Study) -> None:
+    """Write the study into its folder; the results of another one, whose numbers are not its own, go."""
+    if not _holds(folder, study):
+        for name in (*RESULT_FILES, REPORT):
+            (folder / name).unlink(missing_ok=True)
+    study.to_json(folder / STUDY_FILE)
+
+
+def _holds(folder: Path, study: Study) -> bool:
+    try:
+        return Study.from_json(folder / STUDY_FILE).to_dict() == study.to_dict()
+    except (OSError, ValueError):
+        return False
 
 
 def save_all_iter(work: Steps[StudyResult], folder: str | Path) -> Steps[StudyResult]:

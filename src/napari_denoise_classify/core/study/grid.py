@@ -13,13 +13,15 @@ import numpy as np
 from ..._version import __version__
 from ..classify.datasets import Crops
 from ..classify.splits import IntArray
+from ..device import precision
 from ..explain.drift import heat_drift
 from ..images import FloatArray
 from ..progress import Progress, Steps, within
 from ..recipe import Recipe
+from ..steps import get_step
 from .cache import ImageCache, recipe_key
 from .cells import CellStore, Fitted, Outcome, failed_rows, fit_iter, outcome_iter, score_rows
-from .declaration import Condition, Study
+from .declaration import Candidate, Condition, Study
 from .designs import Split
 from .prepared import Prepared, Range
 from .seconds import Spent
@@ -165,6 +167,8 @@ class Grid:
             "data": study.data.sha256,
             "recipe": self._recipe_key(cell),
             "classifier": candidate.to_dict(),
+            "weights": self._weights(candidate),
+            "precision": precision(),
             "noise": cell.condition.noise,
             "augmentation": cell.condition.augmentation,
             "training": study.training,
@@ -174,6 +178,11 @@ class Grid:
             "classes": list(self.data.classes),
         }
         return CellStore.key(known, [cell.split.train, *(test for _, test in cell.split.tests), self._shown(cell)])
+
+    def _weights(self, candidate: Candidate) -> list[dict[str, Any]]:
+        """Return the SHA-256 of the weights that a classifier starts from, for each choice it may tune over."""
+        record = get_step(candidate.method, "classifier").record
+        return [] if record is None else [record(self.samples, **parameters) for parameters in candidate.points]
 
     def _recipe_key(self, cell: Cell) -> str:
         known = (cell.recipe, self._range(cell))

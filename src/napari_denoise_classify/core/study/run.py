@@ -21,7 +21,7 @@ from .checks import check_data
 from .declaration import Candidate, Design, Study
 from .designs import Split, make_splits
 from .extras import examples_iter, majority_rows, quality_iter
-from .files import prepare_folder
+from .files import begin, prepare_folder
 from .grid import FinishedCell, Grid
 from .presets import preset as preset_of
 from .result import StudyResult
@@ -275,7 +275,7 @@ def _run_iter(declared: Study, data: Crops, folder: Path | None, cache: ImageCac
     notes = [*declared.remarks, *check_data(data, splits, grid.images.keys), *_design_notes(declared, data, splits)]
     yield Progress(0.0, "checked the data", Checked(declared, tuple(notes), grid.total))
     if folder is not None:
-        declared.to_json(folder / "study.json")
+        begin(folder, declared)
     cells, predictions = yield from within(grid.run_iter(), 0.0, 0.95)
     drift, remarks = yield from within(grid.drift_iter(), 0.95, 0.96)
     quality = yield from within(quality_iter(grid), 0.96, 0.98)
