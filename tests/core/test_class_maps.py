@@ -17,7 +17,9 @@ import napari_denoise_classify as ndc
 from napari_denoise_classify.core import class_maps
 from napari_denoise_classify.core.classify import batches
 from napari_denoise_classify.core.classify.cutting import reflected
-from napari_denoise_classify.core.files import ImageFile
+from napari_denoise_classify.core.files import ImageFile, read_image
+from napari_denoise_classify.core.ome_zarr.axes import Axis
+from napari_denoise_classify.core.ome_zarr.writing import new_ome_zarr
 from napari_denoise_classify.core.progress import run
 from napari_denoise_classify.core.results import save_class_map
 
@@ -115,6 +117,20 @@ def test_maps_are_saved_with_their_pixel_size(forest: ndc.Classifier, tmp_path: 
     np.testing.assert_allclose(table["fraction"], [(found.labels == k).mean() for k in (1, 2)])
     with pytest.raises(FileExistsError, match="exists already"):
         save_class_map(tmp_path, "a", file, found)
+
+
+def test_maps_of_an_ome_zarr_have_the_size_of_their_own_pixels(forest: ndc.Classifier, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (40, 50), np.uint8)
+    axes = tuple(Axis(letter, 0.5, 0.0, "micrometer") for letter in "YX")
+    with new_ome_zarr(tmp_path / "a.ome.zarr", image.shape, image.dtype, axes) as canvas:
+        canvas[:, :] = image
+        run(canvas.pyramid_iter())
+    file = read_image(tmp_path / "a.ome.zarr")
+    found = ndc.class_map(image, forest, tile=10, axes="YX", lazy=False)
+    paths = save_class_map(tmp_path, "a", file, found)
+    for name in ("classes", "probabilities"):
+        sizes = read_image(paths[name]).metadata["ome"]
+        assert (sizes["PhysicalSizeX"], sizes["PhysicalSizeY"]) == (5.0, 5.0)
 
 
 # --- batches --------------------------------------------------------------------------------------------------------

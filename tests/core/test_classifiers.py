@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import napari_denoise_classify as ndc
@@ -264,3 +265,25 @@ def test_classes_that_the_classifier_does_not_know(forest: Classifier) -> None:
     data = labelled("empty", "middle")
     with pytest.raises(ValueError, match="does not know the class 'middle'; it knows empty, spot"):
         forest.evaluate(data)
+
+
+# --- the order of bytes ---------------------------------------------------------------------------------------------
+
+
+def test_pixels_in_another_order_of_bytes_are_the_same_pixels(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    little = [rng.integers(0, 1000 if k % 2 else 3000, (16, 16)).astype("<u2") for k in range(24)]
+    big = [image.astype(">u2") for image in little]
+    labels = ["dark" if k % 2 else "bright" for k in range(24)]
+    native, swapped = (
+        ndc.train_classifier(ndc.Crops(images, np.array(labels), None, None), "knn") for images in (little, big)
+    )
+    swapped.save(tmp_path / "m.ndc")
+    loaded = ndc.load_classifier(tmp_path / "m.ndc")
+    assert loaded.dtype == native.dtype == "uint16"
+    for images in (little, big):
+        np.testing.assert_array_equal(loaded.predict_proba(images), native.predict_proba(little))
+    field = np.block([little[:4], little[4:8]])
+    centres = [(8, 8), (8, 24), (24, 40)]
+    tables = [ndc.classify(image, loaded, axes="YX", centres=centres).table for image in (field, field.astype(">u2"))]
+    pd.testing.assert_frame_equal(*tables)

@@ -50,6 +50,14 @@ def test_a_folder_for_each_class(folder: Path) -> None:
         np.testing.assert_array_equal(image, GRAY)
 
 
+def test_hidden_files_are_no_crops(folder: Path) -> None:
+    seen = len(load_crops(folder))
+    one = next(folder.glob("*/*"))
+    write(folder / ".ipynb_checkpoints" / "copy.png")
+    (one.parent / f"._{one.name}").write_bytes(b"what a Mac knows of the file")
+    assert len(load_crops(folder)) == seen
+
+
 def test_groups_from_file_names(folder: Path) -> None:
     crops = load_crops(folder, group=r"^(p\d)_")
     assert crops.groups is not None

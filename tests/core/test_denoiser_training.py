@@ -305,6 +305,23 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(tmp_path: Path, other:
         run(train(tmp_path / "a.safetensors", **changed))
 
 
+@pytest.mark.parametrize("changed", ["targets", "masks"])
+def test_a_checkpoint_that_learnt_from_other_targets_or_masks_is_not_taken_up(tmp_path: Path, changed: str) -> None:
+    given = {**pairs(n=3), "epochs": 2}
+    work = train(tmp_path / "a.safetensors", **given)
+    for progress in work:
+        if progress.data is not None:
+            break
+    work.close()
+    other = {
+        "targets": {name: image[::-1].copy() for name, image in given["targets"].items()},
+        "masks": {name: np.ones(image.shape, np.uint8) for name, image in given["inputs"].items()},
+    }
+    with pytest.raises(ValueError, match="begun with other settings: set images="):
+        run(train(tmp_path / "a.safetensors", **{**given, changed: other[changed]}))
+    assert run(train(tmp_path / "a.safetensors", **given))["training"]["epochs_done"] == 2
+
+
 def test_noise_levels_refer_to_the_intensity_range_of_the_images(tmp_path: Path) -> None:
     dim = {f"{i}": (60 * smooth(i)).astype(np.uint8) for i in range(3)}  # uses a quarter of its 8 bits
     planes = load_examples(None, dim, None, samples=1, raw=True)

@@ -2,8 +2,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from napari_denoise_classify.core.device import MEMORY_VARIABLE, _group_memory, available_memory, keeping_memory
+from napari_denoise_classify.core.device import (
+    MEMORY_VARIABLE,
+    _group_memory,
+    available_memory,
+    keeping_memory,
+    with_room_iter,
+)
+from napari_denoise_classify.core.progress import Progress, Steps, run
 
 
 def write_group(folder: Path, limit: str, used: int, cached: int, version: int) -> None:
@@ -64,3 +72,30 @@ def test_keeping_memory_hides_no_errors_where_the_allocator_can_be_told_and_wher
     with keeping_memory():
         done.append(1)
     assert done == [1]
+
+
+def test_work_goes_to_the_cpu_when_the_memory_of_the_gpu_is_full() -> None:
+    """The device is one that computes nothing, in place of a GPU."""
+    full = {"meta"}
+
+    def work(device: torch.device) -> Steps[str]:
+        yield Progress(0.5)
+        if device.type in full:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return device.type
+
+    notes: list[str] = []
+    assert run(with_room_iter(torch.device("meta"), work), lambda p: notes.append(p.note)) == "cpu"
+    assert "The GPU's memory was full: computed on the CPU." in notes
+    full.add("cpu")
+    with pytest.raises(MemoryError, match="not enough memory for this network: close other programs"):
+        run(with_room_iter(torch.device("meta"), work))
+
+
+def test_errors_of_other_kinds_are_not_taken_for_full_memory() -> None:
+    def work(device: torch.device) -> Steps[None]:
+        yield Progress(0.5)
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        run(with_room_iter(torch.device("meta"), work))

@@ -103,6 +103,9 @@ def test_ranges_are_pooled_as_asked() -> None:
     assert stack[0, 0, 1] == (0.0, 20.0)
     assert stack[1, 1, 0] == (90.0, 110.0)
     assert plane[1, 1, 0] == (90.0, 91.0)
+    # Without a Z axis a stack is one plane, and no two channels share a range; axes without a name are one.
+    for axes, first in (("TCYX", (0.0, 1.0)), ("T?YX", (0.0, 20.0))):
+        assert PlaneImage.wrap(image[:, 0], axes).ranges("stack")[0, 0] == first
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("uint8", (0.0, 255.0)), ("bool", (0.0, 1.0))])

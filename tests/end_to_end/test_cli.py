@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import PurePosixPath, PureWindowsPath
 
 import imageio.v3 as iio
 import numpy as np
@@ -11,9 +12,12 @@ import pytest
 import tifffile
 
 import napari_denoise_classify as ndc
+from napari_denoise_classify.cli.common import parts_below
 from napari_denoise_classify.cli.options import with_step_options
+from napari_denoise_classify.core.classify.fields import pixel_size_of
+from napari_denoise_classify.core.files import read_image
 
-from .command_line import finish, run, said, start
+from .command_line import ENVIRONMENT, finish, run, said, start
 
 
 @pytest.fixture
@@ -72,6 +76,29 @@ def test_denoise_keeps_ome_pixel_size(tmp_path, rng):
         assert 'PhysicalSizeX="0.25"' in tif.ome_metadata
 
 
+def test_units_in_other_spellings_of_xml_are_kept(tmp_path, rng):
+    source = tmp_path / "a.ome.tif"
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.25}
+    tifffile.imwrite(source, rng.integers(0, 255, (20, 20), dtype=np.uint8), ome=True, metadata=metadata)
+    with tifffile.TiffFile(source) as tif:
+        xml = tif.ome_metadata
+    tifffile.tiffcomment(source, xml.encode("ascii", "xmlcharrefreplace"))  # as ElementTree.tostring writes it
+    assert pixel_size_of(read_image(source)) == 0.25
+    run("denoise", source, "-m", "median", "-o", tmp_path / "out")
+    (written,) = (tmp_path / "out").iterdir()
+    with tifffile.TiffFile(written) as tif:
+        assert 'PhysicalSizeXUnit="µm"' in tif.ome_metadata
+
+
+def test_axes_that_are_given_do_not_change_the_size_of_pixels(tmp_path, rng):
+    source = tmp_path / "a.tif"
+    data = rng.integers(0, 255, (60, 100, 3), dtype=np.uint8)
+    tifffile.imwrite(source, data, photometric="minisblack", resolution=(1000, 1000), resolutionunit="CENTIMETER")
+    run("denoise", source, "-m", "none", "--axes", "YXS", "-o", tmp_path / "out")
+    (written,) = (tmp_path / "out").iterdir()
+    assert read_image(written).resolution == (1000.0, 1000.0)
+
+
 def test_folder_glob_and_failures_are_reported_at_the_end(tmp_path, rng):
     folder = tmp_path / "in"
     folder.mkdir()
@@ -107,6 +134,8 @@ def test_recipe_file_and_its_conflicts(tmp_path, rng):
     for option in ("--sigma", "--kernel-size"):
         output = said("denoise", source, "--recipe", tmp_path / "recipe.json", option, 3, code=1)
         assert f"{option} does not go with --recipe" in output
+    options = ("--recipe", tmp_path / "recipe.json", "--intensity-range", "0,100")
+    assert "--intensity-range does not go with --recipe" in said("denoise", source, *options, code=1)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +259,24 @@ def test_program_runs_as_a_process_and_errors_have_no_traceback():
     assert "dncnn" in out
     _, err = finish(start("denoise", "/nowhere/*.tif"), 1)
     assert "no such file" in err
+
+
+def test_letters_that_the_output_cannot_hold_end_nothing(tmp_path, rng, monkeypatch):
+    monkeypatch.setitem(ENVIRONMENT, "PYTHONIOENCODING", "cp1252")
+    iio.imwrite(tmp_path / "\u03b1.png", rng.integers(0, 255, (20, 20), dtype=np.uint8))
+    out, _ = finish(start("estimate-noise", tmp_path / "\u03b1.png"))
+    assert "?.png" in out
+
+
+def test_folders_on_several_drives_are_told_apart():
+    several = [PureWindowsPath("C:/a/b"), PureWindowsPath("Z:/a/b"), PureWindowsPath("//server/share/a")]
+    assert [parts_below(folder, several) for folder in several] == [
+        ["C", "a", "b"],
+        ["Z", "a", "b"],
+        ["server-share", "a"],
+    ]
+    assert parts_below(PureWindowsPath("C:/a/b"), several[:1]) == []
+    assert parts_below(PurePosixPath("/x/a/b"), [PurePosixPath("/x/a/b"), PurePosixPath("/x/c")]) == ["a", "b"]
 
 
 def test_inputs_of_equal_name_keep_their_own_outputs(tmp_path, rng):

@@ -100,6 +100,26 @@ def test_axes_may_be_given(tmp_path: Path, image: Path, data: np.ndarray) -> Non
     np.testing.assert_array_equal(found.levels[0][...], ndc.denoise(data, "gaussian", "ZYX"))
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+def test_masks_and_boolean_images_are_stored_alike_from_memory_and_from_disk(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.random.default_rng(0).random((40, 50)) > 0.5
+    if suffix == ".npy":
+        np.save(tmp_path / "a.npy", image)
+    else:
+        tifffile.imwrite(tmp_path / "a.tif", image, photometric="minisblack", compression=None)
+    run("mask", tmp_path / f"a{suffix}", "-m", "centre", "--save-mask", "-o", tmp_path / "memory")
+    monkeypatch.setattr("napari_denoise_classify.cli.images.LARGE", 0)
+    run("mask", tmp_path / f"a{suffix}", "-m", "centre", "--save-mask", "-o", tmp_path / "disk")
+    names = sorted(p.name for p in (tmp_path / "memory").iterdir())
+    assert names == sorted(p.name for p in (tmp_path / "disk").iterdir())
+    for name in names:
+        small, large = (read_image(tmp_path / where / name).data for where in ("memory", "disk"))
+        assert small.dtype == large.dtype
+        np.testing.assert_array_equal(small, np.asarray(large))
+
+
 def test_damage_is_one_sentence_and_finished_outputs_stay(tmp_path: Path, image: Path) -> None:
     broken = shutil.copytree(image, image.parent / "broken.ome.zarr")
     chunk = max((p for p in (broken / "0").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)

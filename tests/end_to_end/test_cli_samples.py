@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,22 @@ def test_points_of_two_images_are_two_groups(fields: Path) -> None:
     found = pd.read_csv(fields / "fine_classes.csv")
     assert found["class"].tolist() == table["class"].tolist()
     assert set(found["group"]) == {"slide 1"}
+
+
+def test_images_of_one_name_are_told_apart_by_their_folders(fields: Path) -> None:
+    rows = []
+    for name in ("p1", "p2"):
+        (fields / name).mkdir()
+        shutil.copy(fields / f"{'a' if name == 'p1' else 'b'}.tif", fields / name / "img.tif")
+        rows.append(pd.read_csv(fields / "a.csv").assign(image=f"{name}/img.tif"))
+    rows[1] = rows[1].iloc[:10]
+    images = [part for n in ("p1", "p2") for part in ("--image", fields / n / "img.tif")]
+    pd.concat(rows).to_csv(fields / "all.csv", index=False)
+    options = ("--points", fields / "all.csv", "--crop-size", 8, *FOREST, "-o", fields / "m.ndc")
+    assert "35 images, bright 18, dark 17, 2 groups" in said("train", *images, *options)
+    pd.concat(rows).assign(image="img").to_csv(fields / "all.csv", index=False)
+    output = said("train", *images, *options, "--overwrite", code=1)
+    assert "The table means several images by 'img'" in output
 
 
 def test_objects_and_their_table(fields: Path) -> None:

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify import Crops, Recipe
+from napari_denoise_classify.core.denoise.networks import build
 from napari_denoise_classify.core.denoise.weights import registry
 from napari_denoise_classify.core.progress import run
 from napari_denoise_classify.core.study.result import load_study
@@ -89,6 +92,43 @@ def test_damaged_cells_are_run_again(crops: Crops, tmp_path: Path) -> None:
             content[rng.integers(0, len(content), 5)] = rng.integers(0, 256, 5)
             path.write_bytes(content.tobytes())
         assert_equal(ndc.study(crops, RECIPES, ["knn"], "holdout", folder=tmp_path), result)
+
+
+def test_a_study_that_replaces_another_and_is_cancelled_leaves_none_of_its_numbers(
+    crops: Crops, tmp_path: Path
+) -> None:
+    old = ndc.study(crops, RECIPES, ["knn"], "holdout", folder=tmp_path)
+    old.report(tmp_path / "report.html")
+    work = study_iter(crops, RECIPES, ["knn"], "holdout", folder=tmp_path, seed=5, overwrite=True)
+    for progress in work:
+        if isinstance(progress.data, FinishedCell):
+            break
+    work.close()
+    assert not (tmp_path / "report.html").exists()
+    with pytest.raises(ValueError, match="holds no finished study"):
+        load_study(tmp_path)
+    result = ndc.study(crops, RECIPES, ["knn"], "holdout", folder=tmp_path, seed=5)
+    assert_equal(load_study(tmp_path), result)
+    # The same study begun once more keeps what it found.
+    work = study_iter(crops, RECIPES, ["knn"], "holdout", folder=tmp_path, seed=5)
+    while not isinstance(next(work).data, FinishedCell):
+        pass
+    work.close()
+    assert_equal(load_study(tmp_path), result)
+
+
+def test_a_classifier_that_starts_from_other_weights_is_another_cell(crops: Crops, tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    given = {"denoiser_weights": str(weights), "epochs": 1, "width": 4, "input_size": 16}
+    settings: dict[str, Any] = {"folder": tmp_path / "study", "cache": tmp_path / "cache", "explain": ""}
+    reused = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        save_file(build("irunet", samples=1).state_dict(), weights)
+        result = ndc.study(crops, RECIPES, {"joined": ("integrated", given)}, "holdout", **settings)
+        assert set(result.cells["status"]) == {"done"}, result.cells["error"].iloc[0]
+        reused.append(result.record["cache"]["cells_reused"])
+    assert reused == [0, len(RECIPES), 0]
 
 
 def test_a_cancelled_study_goes_on_where_it_was(crops: Crops, tmp_path: Path) -> None:
