@@ -73,3 +73,31 @@ def test_an_error_stays_in_the_panel(open_dock, wait, errors):
     wait(dock)
     assert "NaN" in errors[-1]
     assert dock.status.value == errors[-1]
+
+
+def test_closing_a_panel_stops_its_run(open_dock, qtbot):
+    """napari takes a panel that is closed out of its window, and does not delete it."""
+    viewer, dock = open_dock("Denoise")
+    viewer.add_image(np.random.default_rng(0).integers(0, 256, (60, 100, 100), dtype=np.uint8), name="stack")
+    dock.method.choice.value = "tv"
+    dock.run_button.native.click()
+    qtbot.waitUntil(lambda: "part" in dock.status.value, timeout=60_000)
+    job = dock.job
+    viewer.window.remove_dock_widget("all")
+    qtbot.waitUntil(lambda: not job._worker.is_running, timeout=30_000)
+    qtbot.wait(200)
+    assert [layer.name for layer in viewer.layers] == ["stack"]
+    assert job._work.gi_frame is None  # what it held is given back
+
+
+@pytest.mark.parametrize("name", ["Denoise", "Mask", "Classify", "Explain"])
+def test_a_renamed_layer_stays_chosen(open_dock, name):
+    viewer, dock = open_dock(name)
+    images = [viewer.add_image(np.eye(32, dtype=np.uint8), name=n) for n in "abc"]
+    box = dock.image if hasattr(dock, "image") else dock.target.image
+    box.value = images[1]
+    images[1].name = "slide"
+    assert box.value is images[1]
+    assert box.current_choice == "slide"
+    viewer.layers.remove(images[1])
+    assert box.value in (images[0], images[2])

@@ -11,6 +11,7 @@ import pytest
 from napari.settings import get_settings
 
 import napari_denoise_classify as ndc
+from napari_denoise_classify.core.images import PlaneImage
 from napari_denoise_classify.core.ome_zarr.axes import Axis
 from napari_denoise_classify.core.ome_zarr.writing import new_ome_zarr
 from napari_denoise_classify.core.progress import run
@@ -321,8 +322,50 @@ def test_closing_the_panel_ends_the_preview(open_dock, qtbot):
     qtbot.waitUntil(lambda: dock.preview._job is not None)
     job, preview = dock.preview._job, dock.preview
     viewer.window.remove_dock_widget("all")
-    dock.native.deleteLater()
     qtbot.waitUntil(lambda: not preview.on and not job._worker.is_running, timeout=30_000)
     camera_of(viewer).zoom *= 2
     qtbot.wait(300)
     assert not preview.busy
+
+
+def test_rows_for_parts_are_only_where_they_mean_something(open_dock):
+    viewer, dock = open_dock("Mask")
+    viewer.add_image(dask.array.zeros((64, 64), np.uint8, chunks=32), name="lazy")
+    assert (dock.lazy.visible, dock.store_button.visible) == (True, True)
+    dock.origin.value = "layer"
+    assert (dock.lazy.visible, dock.apart.visible, dock.store_button.visible) == (False, False, False)
+    dock.origin.value = "method"
+    assert dock.store_button.visible
+
+
+def test_the_panel_for_training_opens_no_window_of_its_own(open_dock, qapp):
+    viewer, dock = open_dock("Train denoiser")
+    before = [w for w in qapp.topLevelWidgets() if w.isVisible()]
+    viewer.add_image(dask.array.zeros((64, 64), np.uint8, chunks=32), name="lazy")
+    assert [w for w in qapp.topLevelWidgets() if w.isVisible()] == before
+    assert not dock.lazy.visible
+    assert not dock.store_button.visible
+
+
+def test_a_preview_looks_through_the_image_once_and_keeps_it_no_longer_than_it_is_on(open_dock, monkeypatch):
+    seen = []
+    ranges_iter = PlaneImage.ranges_iter
+
+    def count(self, how):
+        seen.append(how)
+        return (yield from ranges_iter(self, how))
+
+    viewer, dock = open_dock("Denoise")
+    data = np.random.default_rng(0).integers(0, 999, (4, 100, 100), np.uint16)
+    viewer.add_image(data, name="stack")
+    dock.method.choice.value = "gaussian"
+    monkeypatch.setattr(PlaneImage, "ranges_iter", count)
+    dock.preview_box.value = True
+    settled(dock)
+    for plane in (0, 1, 2):
+        viewer.dims.set_point(0, plane)
+        settled(dock)
+    assert len(seen) == 1
+    dock.preview_box.value = False
+    assert dock.preview._now is None
+    assert dock.preview._ranges is None

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_denoise_classify.widgets.class_layers import recolour
 from napari_denoise_classify.widgets.classify import TRAIN
 from napari_denoise_classify.widgets.layers import METADATA_KEY
 from napari_denoise_classify.widgets.session import session
@@ -189,3 +190,36 @@ def test_objects_without_a_class_are_a_sentence(open_dock, field, errors, marked
     dock.labelled.objects.value = viewer.layers["brush"]
     dock.run_button.native.click()
     assert "The label image holds no objects" in errors[-1]
+
+
+def test_a_renamed_image_keeps_its_class(open_dock):
+    viewer, dock = open_dock("Classify")
+    dock.task.value = TRAIN
+    rows = dock.labelled
+    rows.samples.value = "images"
+    first, second = (viewer.add_image(np.eye(32, dtype=np.uint8), name=name) for name in "ab")
+    rows.images.names = {"a": "round", "b": "long"}
+    first.name = "slide"
+    assert rows.images.names == {"slide": "round", "b": "long"}
+    crops, _ = rows.load()()
+    assert crops.labels.tolist() == ["round", "long"]
+    viewer.layers.remove(second)
+    assert rows.images.names == {"slide": "round"}
+
+
+def test_a_class_that_somebody_wrote_into_the_features_has_a_colour(make_napari_viewer):
+    viewer = make_napari_viewer()
+    colours = {"a": "#ff0000"}
+    labels = viewer.add_labels(
+        np.eye(8, dtype=np.int32),
+        features=pd.DataFrame({"index": [1], "class": ["unsure"]}),
+        metadata={METADATA_KEY: {"colours": colours}},
+    )
+    points = viewer.add_points(
+        np.zeros((2, 2)),
+        features=pd.DataFrame({"class": ["a", "unsure"]}),
+        metadata={METADATA_KEY: {"colours": colours}},
+    )
+    recolour(viewer, "a", "#00ff00")
+    assert labels.metadata[METADATA_KEY]["colours"] == {"a": "#00ff00"}
+    np.testing.assert_allclose(points.face_color[:, :3], [[0, 1, 0], [0.5, 0.5, 0.5]], atol=0.01)

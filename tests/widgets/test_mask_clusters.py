@@ -201,3 +201,18 @@ def test_colour_images_and_bad_choices(open_dock, errors, make_napari_viewer):
     assert errors[-1] == "nothing has no label on colours: choose another layer or label."
     labels.data[3, 4] = 1
     assert np.argwhere(mask_from_layer(viewer, image, labels)).tolist() == [[3, 4]]
+
+
+def test_shapes_of_other_planes_are_no_mask_of_a_plane(make_napari_viewer):
+    viewer = make_napari_viewer()
+    viewer.add_image(np.zeros((5, 20, 20), np.uint8), name="stack")
+    image = viewer.add_image(np.zeros((20, 20), np.uint8), name="plane")
+    corners = np.array([[2, 2], [2, 6], [6, 6], [6, 2]], float)
+    drawn = [np.column_stack([np.full(4, z), corners + shift]) for z, shift in ((0, 0), (4, 10))]
+    shapes = viewer.add_shapes(drawn, shape_type="polygon", name="drawn")
+    viewer.dims.set_point(0, 0)
+    mask = mask_from_layer(viewer, image, shapes)
+    assert (mask[4, 4], mask[14, 14]) == (True, False)
+    viewer.dims.set_point(0, 4)
+    mask = mask_from_layer(viewer, image, shapes)
+    assert (mask[4, 4], mask[14, 14]) == (False, True)

@@ -206,3 +206,23 @@ def test_the_panel_says_once_how_a_network_was_computed(open_dock, wait, gray, m
     wait(dock)
     assert dock.status.value == f"Added cells dncnn. Weights: dncnn_gray_blind{said}"
     assert viewer.layers[-1].metadata[METADATA_KEY]["precision"] == word
+
+
+def test_noise_beyond_what_a_method_can_be_told_is_a_sentence(open_dock, wait, errors):
+    viewer, dock = open_dock("Denoise")
+    viewer.add_image(np.random.default_rng(0).normal(1000, 100, (128, 128)).astype(np.uint16), name="field")
+    dock.method.choice.value = "nlm"
+    dock.range.choice.value = "fixed"  # from 0 to 1, until somebody says otherwise
+    dock.estimate_button.native.click()
+    wait(dock)
+    assert "choose an intensity range that holds the image" in dock.status.value
+    assert not errors
+
+
+def test_the_result_is_blended_as_its_source_is(open_dock, wait):
+    viewer, dock = open_dock("Denoise")
+    viewer.add_image(np.eye(32, dtype=np.uint8), name="red", blending="additive", opacity=0.8)
+    dock.method.choice.value = "median"
+    dock.run_button.native.click()
+    wait(dock)
+    assert (viewer.layers[-1].blending, viewer.layers[-1].opacity) == ("additive", 0.8)

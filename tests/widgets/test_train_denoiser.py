@@ -315,7 +315,6 @@ def test_closing_while_training_leaves_no_traceback(panel, folders, qtbot, what)
     with qtbot.captureExceptions() as caught:
         if what == "panel":
             viewer.window.remove_dock_widget("all")
-            dock.native.deleteLater()
         else:
             viewer.close()
         qtbot.waitUntil(lambda: not job._worker.is_running, timeout=60_000)

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QLabel,
+    QScrollArea,
     QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
@@ -60,12 +61,17 @@ class CheckView(QWidget):
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         canvas: Any = FigureCanvasQTAgg  # matplotlib has no types for it
         self.canvas = canvas(check.figure(background=background, text=text, wide=True))
-        self.canvas.setMinimumSize(560, 200)
+        self.canvas.setMinimumSize(560, 120)
         self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         left = QVBoxLayout()
-        left.addWidget(self.verdict)
+        # A low window scrolls the verdict instead of cutting it off.
+        self.area: Any = QScrollArea()
+        self.area.setWidget(self.verdict)
+        self.area.setWidgetResizable(True)
+        self.area.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.area.setMinimumHeight(40)
+        left.addWidget(self.area, 1)
         left.addWidget(self.table)
-        left.addStretch(1)
         layout = QHBoxLayout(self)
         layout.addLayout(left)
         layout.addWidget(self.canvas, 1)
@@ -78,4 +84,4 @@ class CheckView(QWidget):
         width = self.table.horizontalHeader().length() + frame
         heights = sum(self.table.rowHeight(row) for row in range(self.table.rowCount()))
         self.table.setFixedSize(width, self.table.horizontalHeader().sizeHint().height() + heights + frame)
-        self.verdict.setFixedWidth(width)
+        self.area.setFixedWidth(max(width, 320))

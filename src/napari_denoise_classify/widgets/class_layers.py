@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from ..core.class_maps import ClassMap
 
+OTHER = "#808080"
+"""The colour of a class that somebody wrote into a layer's features."""
 LARGEST_COLOURED = 2**16
 """napari gives no colours of their own to larger label numbers, unless numba is installed."""
 
@@ -69,8 +71,8 @@ def _rgba(colours: dict[str, str], names: Any) -> npt.NDArray[np.float32]:
     from napari.utils.colormaps.standardize_color import transform_color
 
     listed, inverse = np.unique(np.asarray(names, dtype=np.str_), return_inverse=True)
-    found: npt.NDArray[np.float32] = transform_color([colours[name] for name in listed.tolist()])[inverse.ravel()]
-    return found
+    found: npt.NDArray[np.float32] = transform_color([colours.get(name, OTHER) for name in listed.tolist()])
+    return found[inverse.ravel()]
 
 
 def add_objects(
@@ -130,7 +132,7 @@ def _label_colours(colours: dict[str, str], features: Any) -> Any:
     from napari.utils import DirectLabelColormap
 
     named: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    named |= {int(i): colours[name] for i, name in zip(features["index"], features["class"], strict=True)}
+    named |= {int(i): colours.get(name, OTHER) for i, name in zip(features["index"], features["class"], strict=True)}
     return DirectLabelColormap(color_dict=named)
 
 

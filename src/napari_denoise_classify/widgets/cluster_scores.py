@@ -72,7 +72,7 @@ class ClusterScores(QWidget):
         draw_scores(figure, frame, background=background, text=text)
         canvas: Any = FigureCanvasQTAgg  # matplotlib has no types for it
         self.canvas = canvas(figure)
-        self.canvas.setMinimumSize(480, 190)
+        self.canvas.setMinimumSize(400, 120)
         self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         left = QVBoxLayout()
         left.addWidget(self.table)

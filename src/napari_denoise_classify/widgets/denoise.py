@@ -38,8 +38,6 @@ class DenoiseDock(ProcessDock):
         self.preview = Preview(napari_viewer, lambda: self.image.value, self.recipe, self._say_preview)
         self.preview_box.changed.connect(self.preview.switch)
         self.form.changed.connect(self.preview.refresh)
-        self.native.destroyed.connect(self.preview.abandon)
-        self.native_parent_changed.connect(self._on_parent)
         self.memory_button = PushButton(text="Free memory", name="free_memory", label="")
         self.memory_button.tooltip = "Give back the memory of the networks, which are kept for the next run."
         self.memory_button.native.setObjectName("free_memory")
@@ -61,9 +59,9 @@ class DenoiseDock(ProcessDock):
         except USER_ERRORS as error:
             self.fail(error)
 
-    def _on_parent(self, parent: object) -> None:
-        if parent is None:  # the panel was closed
-            self.preview.switch(False)
+    def _on_closed(self) -> None:
+        super()._on_closed()
+        self.preview.switch(False)
 
     def _say_preview(self, text: str) -> None:
         if self.job is None:  # else the line shows its progress
@@ -83,6 +81,12 @@ class DenoiseDock(ProcessDock):
         if step is not None and "sigma" in step[1]:
             level = next(p for p in get_step(step[0]).parameters if p.name == "sigma")
             lowest = level.minimum if level.minimum is not None else 0.0
-            self.method.step = (step[0], {"sigma": max(round(found.sigma, 1), lowest)})
-            words += f" Sigma of {get_step(step[0]).title} is set to {self.method.step[1]['sigma']:g}."
+            if level.maximum is not None and found.sigma > level.maximum:
+                words += (
+                    f" That is more than the sigma of {get_step(step[0]).title} can be, {level.maximum:g}: choose an "
+                    "intensity range that holds the image."
+                )
+            else:
+                self.method.step = (step[0], {"sigma": max(round(found.sigma, 1), lowest)})
+                words += f" Sigma of {get_step(step[0]).title} is set to {self.method.step[1]['sigma']:g}."
         self.say(words)

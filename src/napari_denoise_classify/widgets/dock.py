@@ -82,7 +82,8 @@ class Dock(Container[Any]):
         self.native.setObjectName(type(self).__name__)
         for widget in (self.run_button, self.cancel_button, self.copy_button, self.bar, self.status):
             widget.native.setObjectName(widget.name)
-        self.native.destroyed.connect(self._on_destroyed)
+        self.native.destroyed.connect(self._on_closed)
+        self.native_parent_changed.connect(self._on_parent)
         self.run_button.clicked.connect(self._on_run)
         self.cancel_button.clicked.connect(self._on_cancel)
         self.copy_button.clicked.connect(self._on_copy)
@@ -163,7 +164,12 @@ class Dock(Container[Any]):
             self.status.value = "cancelling"
             self.job.cancel()
 
-    def _on_destroyed(self) -> None:
+    def _on_parent(self, parent: object) -> None:
+        if parent is None:  # napari keeps a panel that was closed as long as anybody does, a run as well
+            self._on_closed()
+
+    def _on_closed(self) -> None:
+        """Stop the run: nobody could cancel it any more."""
         if self.job is not None:
             self.job.abandon()
 
@@ -209,7 +215,24 @@ def layer_box(label: str, kind: str, name: str) -> ComboBox:
     from magicgui.widgets import create_widget
 
     box: Any = create_widget(annotation=f"napari.layers.{kind}", label=label, name=name)
-    return narrow(box)
+    return keeping(narrow(box))
+
+
+def keeping(box: ComboBox) -> ComboBox:
+    """Let a list of layers keep its choice when the layer is renamed: magicgui goes by the names."""
+    reset = box.reset_choices
+
+    def reset_choices(*_: Any) -> None:
+        chosen = box.value
+        with box.changed.blocked():
+            reset()
+            if chosen is not None and chosen in box.choices:
+                box.value = chosen
+        if box.value is not chosen:
+            box.changed.emit(box.value)
+
+    box.reset_choices = reset_choices  # type: ignore[method-assign]  # for this list alone
+    return box
 
 
 def narrow(box: ComboBox) -> ComboBox:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from magicgui.types import FileDialogMode
@@ -107,8 +108,9 @@ class LabelledFields:
         self.marked.changed.connect(self.refresh)
         self.painted.changed.connect(self._on_painted)
         self._listened: Any = None
-        viewer.layers.events.inserted.connect(self._on_layers)
-        viewer.layers.events.removed.connect(self._on_layers)
+        self._listed: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # the image layers, and their names until now
+        for event in self._layer_events():
+            event.connect(self._on_layers)
         self.forget_button.clicked.connect(self.forget)
         self.samples.native.destroyed.connect(self._disconnect)
         self.refresh()
@@ -158,10 +160,12 @@ class LabelledFields:
             if layer is not None:
                 layer.events.paint.connect(self._on_paint)
                 layer.events.set_data.connect(self._on_painted)
-        if not self._is_shown(self.names) or layer is None:
+        if not self._visible or not self._is_shown(self.names) or layer is None:
             return
         data = whole_data(layer)
-        numbers = np.unique(np.asarray(data)).tolist() if np.prod(data.shape) <= _MOST_PIXELS else []
+        if np.prod(data.shape) > _MOST_PIXELS:  # too many to look through: the names that were typed stay
+            return
+        numbers = np.unique(np.asarray(data)).tolist()
         known = self.names.names
         self.names.names = default_names(
             [n for n in numbers if n > 0][:50], {n: known[n] for n in known if n in numbers}
@@ -175,11 +179,17 @@ class LabelledFields:
     def _on_layers(self) -> None:
         if self._is_shown(self.images):
             known = self.images.names
-            names = [layer.name for layer in self._viewer.layers if type(layer).__name__ == "Image"]
-            self.images.names = {name: known.get(name, "") for name in names}
+            layers = [layer for layer in self._viewer.layers if type(layer).__name__ == "Image"]
+            texts = {layer.name: known.get(self._listed.get(layer, layer.name), "") for layer in layers}
+            self._listed = WeakKeyDictionary((layer, layer.name) for layer in layers)
+            self.images.names = texts
+
+    def _layer_events(self) -> list[Any]:
+        events = self._viewer.layers.events
+        return [events.inserted, events.removed, events.renamed]
 
     def _disconnect(self) -> None:
-        for event in (self._viewer.layers.events.inserted, self._viewer.layers.events.removed):
+        for event in self._layer_events():
             event.disconnect(self._on_layers)
         self._ignore()
 

@@ -65,7 +65,9 @@ def take(layer: Image | None) -> Source:
     named = [letter if named.count(letter) == 1 else "?" for letter in named]
     axes = "".join(named) + ("YXS" if layer.rgb else "YX")
     code = f"viewer.layers[{layer.name!r}].data" + ("[0]" if layer.multiscale else "")
-    look: dict[str, Any] = {"rgb": layer.rgb, "gamma": layer.gamma, "interpolation2d": layer.interpolation2d}
+    look: dict[str, Any] = {"rgb": layer.rgb} | {
+        name: getattr(layer, name) for name in ("gamma", "interpolation2d", "blending", "opacity")
+    }
     if not layer.rgb:
         look |= {"colormap": layer.colormap, "contrast_limits": tuple(layer.contrast_limits)}
     return Source(PlaneImage.wrap(data, axes), layer.name, code, transform_of(layer), look)

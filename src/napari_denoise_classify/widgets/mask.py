@@ -15,7 +15,7 @@ from ..core.mask.given import apply_mask_iter
 from ..core.progress import USER_ERRORS, Steps, within
 from ..core.recipe import Processed, Recipe
 from ..core.steps import get_step
-from .dock import narrow
+from .dock import keeping, narrow
 from .layers import METADATA_KEY, Source, add_image_like, take
 from .lazy import is_lazy
 from .mask_layers import mask_from_layer
@@ -39,7 +39,7 @@ class MaskDock(ProcessDock):
         self.origin = ComboBox(name="origin", label="Mask from", choices=[("a method", METHOD), ("a layer", LAYER)])
         self.add(self.origin)
         self.method = StepFields(self.form, "mask", "Mask")
-        self.layer = narrow(ComboBox(name="mask_layer", label="Layer", choices=self._layers))
+        self.layer = keeping(narrow(ComboBox(name="mask_layer", label="Layer", choices=self._layers)))
         self.layer.tooltip = "Labels or shapes; they are mapped into the image through the layers' transforms."
         # magicgui's box for whole numbers cannot show a word for its lowest setting
         self.label_number = FloatSpinBox(name="label", label="Label", min=0, max=2**31 - 1, step=1, value=0)
@@ -62,11 +62,15 @@ class MaskDock(ProcessDock):
         for box in (self.origin, self.layer, self.method.choice):
             box.changed.connect(self._on_change)
         self._on_change()
-        self._on_image()
         self.finish()
 
     def _layers(self, _: object) -> list[tuple[str, Any]]:
         return [(layer.name, layer) for layer in self.viewer.layers if isinstance(layer, (Labels, Shapes))]
+
+    @property
+    def by_parts(self) -> bool:
+        """Whether the rows for images that are processed part by part are shown: not for masks that were drawn."""
+        return self.origin.value == METHOD and super().by_parts
 
     @property
     def _clusters(self) -> bool:
@@ -75,6 +79,7 @@ class MaskDock(ProcessDock):
     def _on_change(self) -> None:
         drawn = self.origin.value == LAYER
         self.method.visible = not drawn
+        self._on_image()
         self.layer.visible = self.fill.widget.visible = drawn
         self.label_number.visible = drawn and isinstance(self.layer.value, Labels)
         self.add_clusters.visible = self.scores_button.visible = self._clusters

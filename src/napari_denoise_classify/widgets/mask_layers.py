@@ -76,7 +76,12 @@ def _draw(viewer: napari.Viewer, image: Image, shapes: Shapes, mask: BoolArray) 
     from napari.layers import Shapes
 
     n_lead = mask.ndim - 2
+    more = max(0, shapes.ndim - image.ndim)
+    shown = np.rint(shapes.world_to_data(viewer.dims.point[-shapes.ndim :])[:more])
     for outline, kind in zip(shapes.data, shapes.shape_type, strict=True):
+        on = np.rint(outline[:, :more])
+        if not ((on.min(axis=0) <= shown) & (shown <= on.max(axis=0))).all():
+            continue  # it is drawn on a plane that the viewer does not show
         corners = positions_in(image, shapes, outline, viewer)
         # A rectangle need not be one in the image's pixels.
         flat: Any = Shapes([corners[:, n_lead:]], shape_type="polygon" if kind == "rectangle" else kind)

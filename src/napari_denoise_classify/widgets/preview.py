@@ -148,6 +148,7 @@ class Preview:
         self._job: Job | None = None
         self._again = False
         self._ranges: tuple[Any, Any, Any] | None = None
+        self._now: tuple[Image, Source, View, Recipe] | None = None
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_PAUSE)
@@ -177,6 +178,7 @@ class Preview:
         if self._job is not None:
             self._job.abandon()
             self._job = None
+        self._ranges = self._now = None  # they hold the image
 
     def refresh(self, _: object = None) -> None:
         """Do it again soon; many changes shortly after one another count once."""
@@ -206,16 +208,20 @@ class Preview:
         except USER_ERRORS as error:
             self._say(str(error))
             return
-        self._job = Job(self._work(recipe, source, view), lambda *_: None, self._on_done, self._on_end)
+        whole = layer.data[0] if layer.multiscale else layer.data
+        self._job = Job(self._work(recipe, source, view, whole), lambda *_: None, self._on_done, self._on_end)
         self._now = (layer, source, view, recipe)
 
-    def _work(self, recipe: Recipe, source: Source, view: View) -> Steps[Any]:
-        """Denoise in the thread; what goes wrong is a text, and no notification."""
+    def _work(self, recipe: Recipe, source: Source, view: View, whole: Any) -> Steps[Any]:
+        """Denoise in the thread; what goes wrong is a text, and no notification.
+
+        ``whole`` is the layer's own array, by which the intensity range is known again: ``source`` has a view of it.
+        """
         try:
-            key = (source.image.data, recipe.intensity_range)
-            if self._ranges is None or self._ranges[0] is not key[0] or self._ranges[1] != key[1]:
-                self._ranges = (*key, (yield from source.image.ranges_iter(recipe.intensity_range)))
-            low_high = self._ranges[2][view.index]
+            how, known = recipe.intensity_range, self._ranges
+            if known is None or known[0] is not whole or known[1] != how:
+                known = self._ranges = (whole, how, (yield from source.image.ranges_iter(how)))
+            low_high = known[2][view.index]
             recipe.reach(source.image.samples)  # loads the network
             start = time.perf_counter()
             pixels = yield from denoise_view_iter(recipe, view, low_high)
@@ -237,6 +243,7 @@ class Preview:
             self._say(f"No preview: {result}")
             return
         pixels, self.seconds = result
+        assert self._now is not None
         layer, source, view, recipe = self._now
         self._show(layer, source, view, pixels, recipe.upscale)
         height, width = (s.stop - s.start for s in (view.rows, view.columns))

@@ -85,6 +85,11 @@ class ProcessDock(Dock):
         """Return the recipe that the form describes."""
         raise NotImplementedError
 
+    @property
+    def by_parts(self) -> bool:
+        """Whether the rows for images that are processed part by part are shown."""
+        return is_lazy(self.image.value)
+
     def start(self) -> None:
         """Apply the recipe to the chosen image."""
         recipe, source, record = self._ready()
@@ -103,7 +108,7 @@ class ProcessDock(Dock):
         return recipe, source, {**recipe.record(source.image.samples), "source": source.name, "python": self.code}
 
     def _on_image(self) -> None:
-        self.lazy.visible = self.store_button.visible = lazy = is_lazy(self.image.value)
+        self.lazy.visible = self.store_button.visible = lazy = self.by_parts
         self.apart.visible = lazy and self.lazy.value
 
     def _add_lazy(self, source: Source, recipe: Recipe, record: dict[str, Any], levels: list[Any]) -> None:

@@ -61,7 +61,8 @@ class TrainDenoiserDock(ProcessDock):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer, "Train", "Teach a network to denoise images like yours; it becomes a file.")
-        self.form.remove(self.image)  # it belongs to the row below the curves
+        for box in (self.image, self.lazy, self.apart):  # the image belongs to the row below the curves
+            self.form.remove(box)
         self.data = DataFields(self.form)
         self.noise = NoiseFields(self.form, self.data.kind)
         self.network = ComboBox(
@@ -92,14 +93,19 @@ class TrainDenoiserDock(ProcessDock):
         self.epochs: list[Epoch] = []
         self.weights: Path | None = None
         self._run: _Run | None = None
-        for box in (self.data.kind, self.data.place, self.noise.model, self.noise.of_noisy, self.network):
-            box.changed.connect(self._on_change)
+        for choice in (self.data.kind, self.data.place, self.noise.model, self.noise.of_noisy, self.network):
+            choice.changed.connect(self._on_change)
         for row in (self.advanced, self.data.mask_folder, self.data.mask_layer):
             row.changed.connect(self._on_change)
         self.apply_button.clicked.connect(self._on_apply)
         self._on_change()
         self.finish()
         self.native.setMinimumWidth(400)
+
+    @property
+    def by_parts(self) -> bool:
+        """Whether the rows for images that are processed part by part are shown: there are none here."""
+        return False
 
     def _on_change(self) -> None:
         kind, network, advanced = self.data.kind.value, self.network.value, self.advanced.value

@@ -89,9 +89,9 @@ class Job:
 
     def _on_finished(self) -> None:
         """Tell of a cancel: a worker that was asked to quit gives no result."""
+        self._work.close()  # what it holds is given back at once
         if not self._over:
             self._over = True
-            self._work.close()
             self._ended("cancelled")
 
 
