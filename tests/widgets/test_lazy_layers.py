@@ -328,26 +328,30 @@ def test_closing_the_panel_ends_the_preview(open_dock, qtbot):
     assert not preview.busy
 
 
+def offered(*widgets: Any) -> list[bool]:
+    """Tell which rows are shown once the window is."""
+    return [not widget.native.isHidden() for widget in widgets]
+
+
 def test_rows_for_parts_are_only_where_they_mean_something(open_dock):
     viewer, dock = open_dock("Mask")
-    viewer.add_image(dask.array.zeros((64, 64), np.uint8, chunks=32), name="lazy")
-    assert (dock.lazy.visible, dock.store_button.visible) == (True, True)
+    rows = dock.lazy, dock.apart, dock.store_button
+    assert offered(*rows) == [False, False, False]
+    viewer.add_image(lazy(pyramid(side=512)), name="slide", multiscale=True)
+    assert offered(*rows) == [True, True, True]
     dock.origin.value = "layer"
-    assert (dock.lazy.visible, dock.apart.visible, dock.store_button.visible) == (False, False, False)
+    assert offered(*rows) == [False, False, False]
     dock.origin.value = "method"
-    assert dock.store_button.visible
+    assert offered(*rows) == [True, True, True]
 
 
-def test_the_panel_for_training_opens_no_window_of_its_own(open_dock, qapp):
+def test_the_panel_for_training_opens_no_window_of_its_own(open_dock):
     viewer, dock = open_dock("Train denoiser")
-    before = [w for w in qapp.topLevelWidgets() if w.isVisible()]
-    viewer.add_image(dask.array.zeros((64, 64), np.uint8, chunks=32), name="lazy")
-    assert [w for w in qapp.topLevelWidgets() if w.isVisible()] == before
-    assert not dock.lazy.visible
-    assert not dock.store_button.visible
+    viewer.add_image(lazy(pyramid(side=512)), name="slide", multiscale=True)
+    assert offered(dock.lazy, dock.apart, dock.store_button) == [False, False, False]
 
 
-def test_a_preview_looks_through_the_image_once_and_keeps_it_no_longer_than_it_is_on(open_dock, monkeypatch):
+def test_a_preview_looks_through_the_image_once_and_keeps_it_no_longer_than_it_is_on(open_dock, settled, monkeypatch):
     seen = []
     ranges_iter = PlaneImage.ranges_iter
 
