@@ -42,4 +42,5 @@ def steps(
         for p in spec.parameters:
             default = "nothing" if p.default is None else p.default
             unit = f" {p.unit}" if p.unit else ""
-            say(f"      {p.name} = {default}{unit}: {p.help} ({p.allowed})")
+            names = f"; known: {', '.join(p.suggestions())}" if p.suggestions is not None else ""
+            say(f"      {p.name} = {default}{unit}: {p.help} ({p.allowed}{names})")

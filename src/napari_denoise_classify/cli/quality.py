@@ -31,7 +31,7 @@ def compare(
     ] = None,
     residual: Annotated[
         bool,
-        typer.Option("--residual", help="Write each image minus the reference, and tell whether it looks like noise."),
+        typer.Option("--residual", help="Write the reference minus each image, and tell whether it looks like noise."),
     ] = False,
     residuals: Annotated[Path, typer.Option(help="Folder for the residual images.")] = Path("results"),
     overwrite: Overwrite = False,

@@ -12,7 +12,7 @@ from .images import parse_range
 
 
 def export_model(
-    weights: Annotated[str, typer.Argument(help="A file of weights, or a name: steps lists them.", show_default=False)],
+    weights: Annotated[str, typer.Argument(help="A file of weights, or a name: see steps.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .zip file to write.")],
     name: Annotated[str, typer.Option(help="Name of the model: at least 5 letters, digits, spaces, _+-().")],
     author: Annotated[list[str], typer.Option(help="Name of an author; may be given several times.")],

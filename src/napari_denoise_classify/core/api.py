@@ -16,7 +16,7 @@ class Masked(NamedTuple):
     Attributes
     ----------
     image : array
-        With 0 where it is masked.
+        Filled where it is masked: with 0, unless ``fill`` says otherwise.
     mask : array of bool
         True where pixels were kept; the image's axes without S.
     kept : float
@@ -58,12 +58,16 @@ def denoise(
     Returns
     -------
     array
-        Same shape and dtype; a lazy dask array for a dask array.
+        Same dtype, and the same shape unless the step enlarges (``upscale=2``); a lazy dask array for a dask array.
 
     Raises
     ------
     ValueError
         For unknown steps, parameters or axes, empty images, NaN or infinite pixels.
+    MemoryError
+        If a plane does not fit into memory.
+    ConnectionError
+        If official weights cannot be downloaded.
 
     Examples
     --------
@@ -85,7 +89,7 @@ def mask(
     return_mask: bool = False,
     **parameters: Any,
 ) -> Any:
-    """Mask an image: keep some of its pixels and set the others to 0.
+    """Mask an image: keep some of its pixels and fill the others.
 
     Parameters
     ----------
@@ -95,7 +99,7 @@ def mask(
     axes, rgb
         As for `denoise`.
     return_mask : bool
-        Return the mask and the fraction kept as well.
+        Return the mask and the fraction kept as well; of a dask array, in memory.
     **parameters
         Of the step: ``radius=80``.
 

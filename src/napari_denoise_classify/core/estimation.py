@@ -314,6 +314,7 @@ def estimate_noise(
 
     Salt and pepper is looked for first, since it disturbs the other estimates; then noise that grows with the
     signal; then white Gaussian noise. Of a stack, a few planes are looked at and the medians reported.
+    After Liu et al. (2013) and Chen et al. (2015) for white noise, Foi et al. (2008) for noise that grows with the signal.
 
     Parameters
     ----------
@@ -325,6 +326,10 @@ def estimate_noise(
         Whether the last axis holds RGB samples, where ``axes`` is not given.
     intensity_range : {"image", "stack", "plane"} or (float, float), optional
         As for `denoise`.
+
+    Returns
+    -------
+    NoiseEstimate
 
     Raises
     ------

@@ -198,6 +198,10 @@ def parse_noise(text: str) -> NoiseModel:
         ``"gaussian"``, ``"gaussian:25"``, ``"gaussian:0-55"``, ``"poisson:30-300"``,
         ``"poisson_gaussian:gain=2,read_noise=1-5"``: the first level needs no name.
 
+    Returns
+    -------
+    NoiseModel
+
     Raises
     ------
     ValueError

@@ -238,6 +238,10 @@ def residual_structure(before: Any, after: Any, axes: str | None = None, rgb: bo
     axes, rgb
         As for `denoise`.
 
+    Returns
+    -------
+    ResidualStructure
+
     Raises
     ------
     ValueError

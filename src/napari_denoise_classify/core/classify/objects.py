@@ -61,6 +61,10 @@ def measure_objects(labels: Any) -> Objects:
     labels : (…, Y, X) array of int
         0 is background. A lazy one is read part by part.
 
+    Returns
+    -------
+    Objects
+
     Raises
     ------
     ValueError
@@ -190,6 +194,10 @@ def painted_classes(labels: Any, painted: Any, names: Mapping[int, str]) -> Mark
     names : mapping
         From painted number to the name of its class; numbers without a name are no class.
 
+    Returns
+    -------
+    Marks
+
     Raises
     ------
     ValueError
@@ -218,6 +226,10 @@ def clicked_classes(labels: Any, positions: npt.ArrayLike, classes: npt.ArrayLik
     positions : (N, D) array
         In pixels of the label image.
     classes : (N,) array of str
+
+    Returns
+    -------
+    Marks
 
     Raises
     ------
@@ -256,6 +268,17 @@ def _vote(objects: npt.NDArray[Any], codes: npt.NDArray[np.intp], names: npt.NDA
 
 def listed_classes(ids: npt.ArrayLike, classes: npt.ArrayLike) -> Marks:
     """Take the classes from a list; objects whose class is empty have none.
+
+    Parameters
+    ----------
+    ids : (N,) array of int
+        The numbers of the objects.
+    classes : (N,) array of str
+        Empty, None or NaN is no class.
+
+    Returns
+    -------
+    Marks
 
     Raises
     ------

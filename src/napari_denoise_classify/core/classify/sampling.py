@@ -225,6 +225,10 @@ def join_crops(parts: Sequence[Crops]) -> Crops:
     parts : sequence of Crops
         All with groups, or all without; from images of equal dtype.
 
+    Returns
+    -------
+    Crops
+
     Raises
     ------
     ValueError

@@ -37,7 +37,7 @@ def train_classifier(
     ----------
     data : Crops
         From `load_crops`. Hold out a part for `Classifier.evaluate` before, with `Crops.split`.
-    method : {"cnn", "svm", "random_forest", "knn"}
+    method : {"cnn", "integrated", "svm", "random_forest", "knn"}
     recipe : Recipe, optional
         Applied to the images, here and whenever the classifier predicts.
     seed : int

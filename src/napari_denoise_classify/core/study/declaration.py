@@ -214,7 +214,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Study:
-    """The declaration of a study; ``run`` gives the same numbers again.
+    """The declaration of a study; ``study(declared)`` gives the same numbers again.
 
     Attributes
     ----------

@@ -172,6 +172,10 @@ def load_study(folder: str | Path) -> StudyResult:
     ----------
     folder : str or Path
 
+    Returns
+    -------
+    StudyResult
+
     Raises
     ------
     ValueError
