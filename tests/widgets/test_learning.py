@@ -223,3 +223,22 @@ def test_a_class_that_somebody_wrote_into_the_features_has_a_colour(make_napari_
     recolour(viewer, "a", "#00ff00")
     assert labels.metadata[METADATA_KEY]["colours"] == {"a": "#00ff00"}
     np.testing.assert_allclose(points.face_color[:, :3], [[0, 1, 0], [0.5, 0.5, 0.5]], atol=0.01)
+
+
+def test_samples_that_are_kept_twice_are_there_once(open_dock, field):
+    image, centres, classes, _ = field
+    viewer, dock = open_dock("Classify")
+    dock.task.value = TRAIN
+    rows = dock.labelled
+    layer = viewer.add_image(image, name="field")
+    points = viewer.add_points(centres, features={"class": classes}, name="clicks")
+    rows.samples.value, rows.image.value, rows.points.value = "points", layer, points
+    rows.keep()
+    rows.keep()
+    assert len(rows.load()()[0]) == len(centres)
+    viewer.layers.remove(layer)
+    again = viewer.add_image(image, name="field")  # another image of the same name
+    rows.image.value = again
+    crops, _ = rows.load()()
+    assert len(crops) == 2 * len(centres)
+    assert set(crops.groups) == {"field", "field (2)"}

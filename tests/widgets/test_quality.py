@@ -131,3 +131,17 @@ def test_estimate_sets_the_sigma_of_the_method(open_dock, wait, pair, errors):
     assert dock.method.step == before
     assert "try dncnn" in dock.status.value
     assert len(viewer.layers) == 1
+
+
+def test_figures_of_other_layers_go(open_dock, wait, pair, errors):
+    viewer, dock = open_dock("Quality")
+    clean, noisy = pair
+    layers = [viewer.add_image(image, name=name) for image, name in ((clean, "clean"), (noisy, "noisy"))]
+    dock.before.value, dock.after.value, dock.reference.value = layers[1], layers[0], layers[0]
+    dock.run_button.native.click()
+    wait(dock)
+    assert not dock.table.isHidden()
+    assert dock.save_table_button.enabled
+    dock.before.value = layers[0]
+    assert dock.table.isHidden()
+    assert (dock.copy_table_button.enabled, dock.save_table_button.enabled) == (False, False)

@@ -314,7 +314,8 @@ def estimate_noise(
 
     Salt and pepper is looked for first, since it disturbs the other estimates; then noise that grows with the
     signal; then white Gaussian noise. Of a stack, a few planes are looked at and the medians reported.
-    After Liu et al. (2013) and Chen et al. (2015) for white noise, Foi et al. (2008) for noise that grows with the signal.
+    After Liu et al. (2013) and Chen et al. (2015) for white noise, and Foi et al. (2008) for noise that grows with the
+    signal.
 
     Parameters
     ----------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 from magicgui.types import FileDialogMode
@@ -39,6 +39,14 @@ Load = Callable[[str | None], "tuple[Crops, str]"]
 """Cuts the samples; takes the group of those that have none, and returns them with a note for people."""
 
 
+class _Kept(NamedTuple):
+    """Samples of an image that are kept: its layer, its name, and what cuts them."""
+
+    layer: ReferenceType[Any]
+    name: str
+    load: Load
+
+
 class LabelledFields:
     """Rows that choose samples with a class.
 
@@ -50,7 +58,7 @@ class LabelledFields:
 
     def __init__(self, viewer: napari.Viewer, form: Any) -> None:
         self._viewer = viewer
-        self._kept: list[tuple[str, Load]] = []
+        self._kept: list[_Kept] = []
         self._visible = True
         self._shown: list[Any] = []
         self.samples = ComboBox(
@@ -204,12 +212,21 @@ class LabelledFields:
         """Keep the chosen samples for training, and return what is kept in words."""
         load = self._load()
         crops, note = load(None)
-        name = self.image.value.name
-        self._kept.append((name, load))
+        self._kept = self._with(load)
         self._show_kept()
-        kept = ", ".join(name for name, _ in self._kept)
-        text = f"Kept {len(crops)} samples of {name}. Choose the next image; Train learns from it and from {kept}."
+        name, names = self._kept[-1].name, ", ".join(kept.name for kept in self._kept)
+        text = f"Kept {len(crops)} samples of {name}. Choose the next image; Train learns from it and from {names}."
         return f"{text} {note}".strip()
+
+    def _with(self, load: Load) -> list[_Kept]:
+        """Return what is kept and the samples of the chosen image, once: they replace those kept of it before."""
+        layer: Any = self.image.value
+        others = [kept for kept in self._kept if kept.layer() is not layer]
+        taken, name, n = {kept.name for kept in others}, layer.name, 1
+        while name in taken:  # of an image that was closed since: each is a group by itself
+            n += 1
+            name = f"{layer.name} ({n})"
+        return [*others, _Kept(ref(layer), name, load)]
 
     def forget(self) -> None:
         """Forget the kept samples."""
@@ -233,13 +250,12 @@ class LabelledFields:
         if not self._is_shown(self.more) or not self._kept:
             only = self._load()
             return lambda: only(None)
-        loads = list(self._kept)
-        name = self.image.value.name if self.image.value is not None else ""
-        if name not in [kept for kept, _ in loads]:
-            loads.append((name, self._load()))
+        layer = self.image.value
+        known = layer is not None and any(kept.layer() is layer for kept in self._kept)
+        parts_of = list(self._kept) if known else self._with(self._load())
 
         def cut() -> tuple[Crops, str]:
-            parts = [load(name) for name, load in loads]
+            parts = [kept.load(kept.name) for kept in parts_of]
             return join_crops([crops for crops, _ in parts]), " ".join(note for _, note in parts if note)
 
         return cut

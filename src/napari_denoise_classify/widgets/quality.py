@@ -22,7 +22,7 @@ from ..core.quality import (
     residual_structure_iter,
 )
 from ..core.whole import write_whole
-from .dock import Dock, layer_box, narrow
+from .dock import Dock, keeping, layer_box, narrow
 from .layers import METADATA_KEY, Source, take
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ class QualityDock(Dock):
             widget.native.setObjectName(widget.name)
         self.copy_table_button.clicked.connect(self._on_copy_table)
         self.save_table_button.clicked.connect(self._on_save_table)
+        for box in (self.before, self.after, self.reference):
+            box.changed.connect(self._clear)
         self.finish()
 
     def _reference_box(self) -> ComboBox:
@@ -107,10 +109,17 @@ class QualityDock(Dock):
         options = {"nullable": True}
         box: Any = create_widget(annotation="napari.layers.Image", label="Reference", name="reference", options=options)
         box.tooltip = "A clean image of the same field, if there is one: without it there are no PSNR and SSIM."
-        return narrow(box)
+        return keeping(narrow(box))
+
+    def _clear(self) -> None:
+        """Take the figures away: they are of other layers."""
+        self.frame = None
+        self.table.setVisible(False)
+        self.copy_table_button.enabled = self.save_table_button.enabled = False
 
     def start(self) -> None:
         """Compare the chosen layers."""
+        self._clear()
         if self.before.value is None or self.after.value is None:
             raise ValueError("There is nothing to compare: open or make two images, a noisy and a denoised one.")
         if self.before.value is self.after.value:
