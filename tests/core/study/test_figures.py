@@ -123,6 +123,18 @@ def test_differences_show_the_intervals_of_the_tests(small: StudyResult) -> None
     assert f"{best['difference']:.1f} [{best['low']:.1f}, {best['high']:.1f}]" in shown
 
 
+def test_an_interval_that_does_not_fit_ends_in_an_arrow(small: StudyResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = statistics.tests(small)
+    table.loc[table.index[0], "low"] = -20 * table[["low", "high"]].abs().max(axis=None)
+    monkeypatch.setattr(figures, "tests", lambda *_: table)
+    figure = figures.difference_plot(small)
+    assert figure is not None
+    arrows = [line for ax in figure.axes for line in ax.get_lines() if line.get_marker() in ("<", ">")]
+    assert [line.get_marker() for line in arrows] == ["<"]
+    low, high = figure.axes[0].get_xlim()
+    assert low < float(np.asarray(arrows[0].get_xdata())[0]) < high
+
+
 def test_confusion_matrices_hold_the_counts(small: StudyResult) -> None:
     figure = figures.confusion_matrices(small, "knn", "dncnn")
     assert figure is not None

@@ -162,6 +162,9 @@ def difference_plot(result: StudyResult, metric: str = "macro_f1") -> Figure | N
         for y, row in enumerate(rows.to_dict("records")):
             colour = colours[str(row["recipe"])]
             ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
+            for end, mark in ((row["low"], "<"), (row["high"], ">")):
+                if abs(end) > reach:  # it goes on outside
+                    ax.plot(np.copysign(0.985 * reach, end), y, mark, ms=6, color=colour)
             shown = row["decision"] in DECISIONS[:2]
             ax.plot(row["difference"], y, "o", ms=6, mfc=colour if shown else "white", mec=colour, mew=1.6)
             text = f"{number(row['difference'])} [{number(row['low'])}, {number(row['high'])}]".replace("nan", "?")
