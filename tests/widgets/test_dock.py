@@ -85,9 +85,9 @@ def test_closing_a_panel_stops_its_run(open_dock, qtbot):
     job = dock.job
     viewer.window.remove_dock_widget("all")
     qtbot.waitUntil(lambda: not job._worker.is_running, timeout=30_000)
+    qtbot.waitUntil(lambda: job._work.gi_frame is None, timeout=30_000)  # what it held is given back
     qtbot.wait(200)
     assert [layer.name for layer in viewer.layers] == ["stack"]
-    assert job._work.gi_frame is None  # what it held is given back
 
 
 @pytest.mark.parametrize("name", ["Denoise", "Mask", "Classify", "Explain"])
