@@ -231,7 +231,8 @@ def keeping(box: ComboBox) -> ComboBox:
         if box.value is not chosen:
             box.changed.emit(box.value)
 
-    box.reset_choices = reset_choices  # type: ignore[method-assign]  # for this list alone
+    this: Any = box  # for this list alone
+    this.reset_choices = reset_choices
     return box
 
 
