@@ -57,7 +57,7 @@ def test_points_of_two_images_are_two_groups(fields: Path) -> None:
     assert set(found["group"]) == {"slide 1"}
 
 
-def test_images_of_one_name_are_told_apart_by_their_folders(fields: Path) -> None:
+def test_images_of_one_name_are_told_apart_by_their_folders(fields: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = []
     for name in ("p1", "p2"):
         (fields / name).mkdir()
@@ -71,6 +71,12 @@ def test_images_of_one_name_are_told_apart_by_their_folders(fields: Path) -> Non
     pd.concat(rows).assign(image="img").to_csv(fields / "all.csv", index=False)
     output = said("train", *images, *options, "--overwrite", code=1)
     assert "The table means several images by 'img'" in output
+    # A path that is written as it was given is that image, though it is the end of another's.
+    monkeypatch.chdir(fields / "p1")
+    shutil.copytree(fields / "p2", fields / "p1" / "p2")
+    pd.concat([rows[0].assign(image="img.tif"), rows[1]]).to_csv(fields / "all.csv", index=False)
+    images = ["--image", "img.tif", "--image", "p2/img.tif"]
+    assert "35 images, bright 18, dark 17, 2 groups" in said("train", *images, *options, "--overwrite")
 
 
 def test_objects_and_their_table(fields: Path) -> None:

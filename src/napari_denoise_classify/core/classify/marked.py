@@ -110,9 +110,10 @@ def _named(name: str, images: Sequence[Path]) -> int | None:
 
     def means(path: Path) -> bool:
         ends = path.absolute().parts[-len(wanted) :], path.absolute().with_suffix("").parts[-len(wanted) :]
-        return str(path) == name or (bool(wanted) and wanted in ends)
+        return bool(wanted) and wanted in ends
 
-    found = [k for k, path in enumerate(images) if means(path)]
+    exact = [k for k, path in enumerate(images) if str(path) == name]
+    found = exact or [k for k, path in enumerate(images) if means(path)]
     if len({images[k].absolute() for k in found}) > 1:
         raise ValueError(
             f"The table means several images by {name!r}: {', '.join(str(images[k]) for k in found)}. Write more of "
