@@ -10,7 +10,6 @@ import napari_denoise_classify as ndc
 from napari_denoise_classify.core.mask.cluster import cluster, cluster_scores
 from napari_denoise_classify.core.mask.given import apply_mask
 from napari_denoise_classify.widgets.layers import METADATA_KEY
-from napari_denoise_classify.widgets.mask import shown_plane
 from napari_denoise_classify.widgets.mask_layers import mask_from_layer
 
 
@@ -76,9 +75,8 @@ def test_clusters_become_labels_and_mask(open_dock, wait, qapp, cells, method):
 
 def test_scores_of_the_plane_that_is_shown(open_dock, wait, qapp, cells):
     viewer, dock = open_dock("Mask")
-    layer = viewer.add_image(np.stack([np.zeros_like(cells), cells]), name="cells", scale=(3, 1, 1))
+    viewer.add_image(np.stack([np.zeros_like(cells), cells]), name="cells", scale=(3, 1, 1))
     viewer.dims.set_point(0, 3)
-    np.testing.assert_array_equal(shown_plane(viewer, layer).data, cells)
     dock.method.choice.value = "kmeans"
     dock.form.get_widget("max_clusters").value = 5
     for _ in range(2):  # the second time replaces the first

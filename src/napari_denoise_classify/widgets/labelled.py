@@ -350,7 +350,7 @@ class LabelledFields:
         source = take(image)
         field = self.crop.field(pixel_size_of(image))
         where = positions_in(image, layer, found.centres, self._viewer)
-        objects = Objects(found.ids, where, found.sides * size_factor(image, layer))
+        objects = Objects(found.ids, where, found.sides * size_factor(image, layer, self._viewer))
 
         def load(group: str | None) -> tuple[Crops, str]:
             own = groups or (None if group is None else dict.fromkeys(marks.ids.tolist(), group))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,13 +87,47 @@ def transform_of(layer: Layer) -> dict[str, Any]:
     }
 
 
-def affine_map(layer: Layer, inverse: bool = False) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return (A, b) with which a layer maps its data coordinates to the world, p → A p + b, or back."""
+def unit_factors(layer: Layer, viewer: napari.Viewer) -> npt.NDArray[np.float64]:
+    """Return how many of the viewer's units one of a layer's is, per axis: beside nm, napari shows µm in nm."""
+    shared = getattr(viewer.dims, "units", None)  # napari 0.6 shows all layers as if in one unit
+    if shared is None:
+        return np.ones(layer.ndim)
+    pairs = zip(layer.units, shared[-layer.ndim :], strict=True)
+    return np.array([float((1.0 * own).to(common).magnitude) for own, common in pairs])
+
+
+def affine_map(
+    layer: Layer, viewer: napari.Viewer | None = None, inverse: bool = False
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return (A, b) with which a layer maps its data coordinates to the world, p → A p + b, or back.
+
+    The world is in the viewer's units; without a viewer in the layer's own.
+    """
     n = layer.ndim
-    function = layer.world_to_data if inverse else layer.data_to_world
-    b = np.array(function(np.zeros(n)), float)
-    columns = [np.array(function(unit), float) - b for unit in np.eye(n)]
-    return np.stack(columns, axis=1), b
+    factors = np.ones(n) if viewer is None else unit_factors(layer, viewer)
+    origin = np.array(layer.data_to_world(np.zeros(n)), float)
+    columns = [np.array(layer.data_to_world(unit), float) - origin for unit in np.eye(n)]
+    a, b = np.stack(columns, axis=1) * factors[:, None], origin * factors
+    if inverse:
+        a = np.linalg.inv(a)
+        b = -a @ b
+    return a, b
+
+
+def data_coordinates(layer: Layer, viewer: napari.Viewer, point: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Map a point of the viewer's world, of as many axes or others, into a layer's data."""
+    own = np.zeros(layer.ndim)
+    common = np.asarray(point, float)[-layer.ndim :]
+    own[layer.ndim - len(common) :] = common
+    a, b = affine_map(layer, viewer, inverse=True)
+    return a @ own + b
+
+
+def shown_plane(source: Source, layer: Layer, viewer: napari.Viewer) -> tuple[int, ...]:
+    """Return the leading index of the plane that the viewer shows of an image, or of the nearest one."""
+    lead = source.image.lead_shape
+    at = np.rint(data_coordinates(layer, viewer, viewer.dims.point)[: len(lead)]).astype(int)
+    return tuple(np.clip(at, 0, np.array(lead, int) - 1).tolist())
 
 
 def positions_in(
@@ -102,7 +137,7 @@ def positions_in(
 
     Where the other layer has fewer axes, its positions lie on the planes that the viewer shows.
     """
-    a, b = affine_map(other)
+    a, b = affine_map(other, viewer)
     world = np.asarray(positions, float) @ a.T + b
     missing = image.ndim - world.shape[1]
     if missing > 0:
@@ -110,14 +145,14 @@ def positions_in(
         world = np.hstack([np.tile(point, (len(world), 1)), world])
     elif missing < 0:
         world = world[:, -missing:]
-    a, b = affine_map(image, inverse=True)
+    a, b = affine_map(image, viewer, inverse=True)
     return world @ a.T + b
 
 
-def size_factor(image: Image, other: Layer) -> float:
+def size_factor(image: Image, other: Layer, viewer: napari.Viewer) -> float:
     """Return how many pixels of an image one pixel of another layer is long, over Y and X."""
-    a, _ = affine_map(other)
-    b, _ = affine_map(image, inverse=True)
+    a, _ = affine_map(other, viewer)
+    b, _ = affine_map(image, viewer, inverse=True)
     linear = b[-2:, -2:] @ a[-2:, -2:]
     return float(np.sqrt(abs(np.linalg.det(linear))))
 
@@ -134,18 +169,18 @@ def whole_data(layer: Layer) -> Any:
     return layer.data[0] if layer.multiscale else layer.data
 
 
-def same_place(one: Layer, other: Layer) -> bool:
+def same_place(one: Layer, other: Layer, viewer: napari.Viewer) -> bool:
     """Say whether the pixels of two layers are the same places."""
     if whole_data(one).shape != whole_data(other).shape:
         return False
-    (a, b), (c, d) = affine_map(one), affine_map(other)
+    (a, b), (c, d) = affine_map(one, viewer), affine_map(other, viewer)
     return bool(np.allclose(a, c) and np.allclose(b, d))
 
 
 def painted_in(objects: Labels, painted: Labels, viewer: napari.Viewer) -> npt.NDArray[Any]:
     """Return what is painted in one Labels layer, in the pixels of another."""
     data = np.asarray(whole_data(painted))
-    if same_place(objects, painted):
+    if same_place(objects, painted, viewer):
         return data
     shape = whole_data(objects).shape
     where = np.argwhere(data > 0)

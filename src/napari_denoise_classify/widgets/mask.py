@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, PushButton
 from napari.layers import Labels, Shapes
 
@@ -16,7 +15,7 @@ from ..core.progress import USER_ERRORS, Steps, within
 from ..core.recipe import Processed, Recipe
 from ..core.steps import get_step
 from .dock import keeping, narrow
-from .layers import METADATA_KEY, Source, add_image_like, take
+from .layers import METADATA_KEY, Source, add_image_like, shown_plane, take
 from .lazy import is_lazy
 from .mask_layers import mask_from_layer
 from .parameters import ParameterField, StepFields
@@ -24,7 +23,6 @@ from .process import ProcessDock, recipe_code
 
 if TYPE_CHECKING:
     import napari
-    from napari.layers import Image
 
     from .cluster_scores import ClusterScores
 
@@ -211,7 +209,9 @@ class MaskDock(ProcessDock):
             parameters = (
                 {} if step is None else {k: v for k, v in step[1].items() if k not in ("keep", "number", "fill")}
             )
-            plane = shown_plane(self.viewer, self.image.value)
+            source = take(self.image.value)
+            shown = source.image.data[shown_plane(source, self.image.value, self.viewer)]
+            plane = PlaneImage.wrap(shown, "YXS" if source.image.rgb else "YX")
             self.launch(cluster_scores_iter(plane, METHODS, parameters), self._show_scores)
         except USER_ERRORS as error:
             self.fail(error)
@@ -239,12 +239,3 @@ def _advice(kept: float) -> str:
 
 def _how(source: Source) -> str:
     return f"axes={source.axes!r}" if source.axes else f"rgb={source.image.rgb}"
-
-
-def shown_plane(viewer: napari.Viewer, image: Image) -> PlaneImage:
-    """Return the plane of an image that the viewer shows."""
-    source = take(image).image
-    n_lead = len(source.lead_shape)
-    at = np.rint(image.world_to_data(viewer.dims.point)[:n_lead])
-    index = tuple(int(np.clip(i, 0, n - 1)) for i, n in zip(at, source.lead_shape, strict=True))
-    return PlaneImage.wrap(source.data[index], "YXS" if source.rgb else "YX")

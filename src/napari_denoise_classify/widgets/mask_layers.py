@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .layers import positions_in, take
+from .layers import data_coordinates, positions_in, take
 
 if TYPE_CHECKING:
     import napari
@@ -77,7 +77,7 @@ def _draw(viewer: napari.Viewer, image: Image, shapes: Shapes, mask: BoolArray) 
 
     n_lead = mask.ndim - 2
     more = max(0, shapes.ndim - image.ndim)
-    shown = np.rint(shapes.world_to_data(viewer.dims.point[-shapes.ndim :])[:more])
+    shown = np.rint(data_coordinates(shapes, viewer, viewer.dims.point)[:more])
     for outline, kind in zip(shapes.data, shapes.shape_type, strict=True):
         on = np.rint(outline[:, :more])
         if not ((on.min(axis=0) <= shown) & (shown <= on.max(axis=0))).all():

@@ -18,7 +18,7 @@ from ..core.images import PlaneImage
 from ..core.progress import USER_ERRORS, Steps
 from ..core.recipe import Recipe
 from ..core.steps import Reach
-from .layers import Source, affine_map, take
+from .layers import Source, affine_map, data_coordinates, take
 from .workers import Job
 
 if TYPE_CHECKING:
@@ -72,13 +72,13 @@ def shown(viewer: napari.Viewer, layer: Image, source: Source, side: int) -> Vie
     data = layer.data[level] if layer.multiscale else layer.data
     image = PlaneImage.wrap(data, source.image.axes)
     n_lead = len(image.lead_shape)
-    at = np.rint(layer.world_to_data(viewer.dims.point[-layer.ndim :])[:n_lead])
+    at = np.rint(data_coordinates(layer, viewer, viewer.dims.point)[:n_lead])
     if any(not 0 <= i < n for i, n in zip(at, image.lead_shape, strict=True)):
         raise ValueError("Nothing of the image is shown: move the slider to it.")
     factor = layer.downsample_factors[level][n_lead : n_lead + 2] if layer.multiscale else np.ones(2)
     # The corners of a pyramid's view are those of whole tiles: the middle is what the camera looks at.
-    looked_at = np.array([*viewer.dims.point[:-2], *camera_of(viewer).center[-2:]])[-layer.ndim :]
-    middle = np.asarray(layer.world_to_data(looked_at))[n_lead : n_lead + 2] / factor
+    looked_at = (*viewer.dims.point[:-2], *camera_of(viewer).center[-2:])
+    middle = data_coordinates(layer, viewer, looked_at)[n_lead : n_lead + 2] / factor
     spans = []
     for k, length in enumerate(image.plane_shape):
         low, high = (int(np.clip(edge, 0, length)) for edge in (layer.corner_pixels[:, n_lead + k] + (0, 1)))

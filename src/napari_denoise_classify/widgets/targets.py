@@ -16,7 +16,7 @@ from ..core.progress import Steps
 from .class_layers import LARGEST_COLOURED, add_objects, add_points
 from .crop_size import CropSize
 from .dock import layer_box, narrow
-from .layers import Source, object_numbers, pixel_size_of, positions_in, size_factor, take, whole_data
+from .layers import Source, object_numbers, pixel_size_of, positions_in, shown_plane, size_factor, take, whole_data
 from .session import session
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class TargetFields:
             positions_in(image, layer, found.centres, self._viewer),
             field,
             objects=(layer, found.ids),
-            sides=found.sides * size_factor(image, layer),
+            sides=found.sides * size_factor(image, layer, self._viewer),
             groups=_groups_of(layer, found.ids),
             pixel_size=pixel_size,
         )
@@ -218,16 +218,6 @@ def _groups_of(layer: Labels, ids: npt.NDArray[Any]) -> npt.NDArray[np.str_] | N
         return None
     known = dict(zip(object_numbers(layer).tolist(), layer.features["group"].astype(str), strict=True))
     return np.array([known.get(i, "") for i in ids.tolist()], dtype=np.str_)
-
-
-def shown_plane(source: Source, layer: Image, viewer: napari.Viewer) -> tuple[int, ...]:
-    """Return the leading index of the plane that the viewer shows of an image."""
-    n = len(source.image.lead_shape)
-    point = np.zeros(layer.ndim)
-    shown = np.asarray(viewer.dims.point, float)[-layer.ndim :]
-    point[-len(shown) :] = shown
-    where = np.rint(np.asarray(layer.world_to_data(point))[:n]).astype(int)
-    return tuple(np.clip(where, 0, np.array(source.image.lead_shape, int) - 1).tolist())
 
 
 class ClassifierFields:
