@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +245,9 @@ def test_a_whole_write_replaces_the_file_with_usual_permissions(tmp_path: Path) 
     assert path.read_text() == "two"
     assert list(path.parent.iterdir()) == [path]
     assert path.stat().st_mode == (tmp_path / "other.txt").stat().st_mode
+
+
+def test_the_permissions_of_other_files_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The umask belongs to the whole process: changed for a moment, files of other threads are open to everybody."""
+    monkeypatch.setattr(os, "umask", lambda _: pytest.fail("the umask was changed"))
+    write_whole(tmp_path / "it.txt", lambda temporary: temporary.write_text("one"))

@@ -6,9 +6,9 @@ import errno
 import glob
 import os
 import platform
+import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
@@ -69,16 +69,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     Path
         A temporary file of the same suffix in the same folder, to be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=f".{path.stem[:40]}-", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = temporary_beside(path)
+    temporary.touch(exist_ok=False)
     kept_back = _kept_back.get()
     try:
         yield temporary
-        mask = os.umask(0)  # mkstemp made it private: give it the permissions of any other new file
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
         if path in kept_back:
             kept_back[path].append(temporary)
             return
@@ -86,6 +81,22 @@ def whole_file(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def temporary_beside(path: Path, suffix: str | None = None) -> Path:
+    """Name a file or folder that is not there yet, beside a path, for `clear_leftovers` to know.
+
+    Unlike those of `tempfile`, what is made under it has the permissions of any other new file.
+
+    Parameters
+    ----------
+    path : Path
+        Folders are made as needed.
+    suffix : str, optional
+        Default: the path's own.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.stem[:40]}-{secrets.token_hex(4)}{path.suffix if suffix is None else suffix}")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from ..images import from_float
 from ..progress import Progress, Steps
 from ..regions import import_zarr
-from ..whole import claimed, clear_leftovers, told_if_full
+from ..whole import claimed, clear_leftovers, temporary_beside, told_if_full
 from .axes import Axis
 from .reading import RECORD, SUFFIX
 
@@ -169,16 +168,13 @@ def new_ome_zarr(
         What made the image, kept in the attribute ``napari-denoise-classify``.
     """
     zarr = import_zarr()
-    path.parent.mkdir(parents=True, exist_ok=True)
     if clear_leftovers(path):
         _settle(path)
-    folder = Path(tempfile.mkdtemp(suffix=SUFFIX, prefix=f".{path.stem[:40]}-", dir=path.parent))
+    folder = temporary_beside(path, SUFFIX)
+    folder.mkdir()
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.enter_context(claimed(folder))
-        mask = os.umask(0)  # mkdtemp made it private: give it the permissions of any other new folder
-        os.umask(mask)
-        folder.chmod(0o777 & ~mask)
         rank = "T?CSZYX"
         order = tuple(sorted(range(len(axes)), key=lambda i: rank.index(axes[i].letter)))
         letters = [axes[i].letter for i in order]
