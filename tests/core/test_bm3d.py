@@ -12,7 +12,7 @@ import napari_denoise_classify as ndc
 from napari_denoise_classify.core.deepinverse import import_deepinv
 from napari_denoise_classify.core.denoise import bm3d as module
 from napari_denoise_classify.core.noise import add_gaussian, psnr
-from napari_denoise_classify.core.progress import run
+from napari_denoise_classify.core.progress import Steps, run
 from napari_denoise_classify.core.steps import get_step
 
 FAST = {"search_distance": 8, "stride": 4}
@@ -168,3 +168,13 @@ def test_a_torchvision_that_does_not_fit_is_named(tmp_path, monkeypatch: pytest.
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ImportError, match=r"operator torchvision::nms does not exist.*torchvision that fit each other"):
         import_deepinv()
+
+
+def test_full_memory_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Steps[torch.Tensor]:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+        yield
+
+    monkeypatch.setattr(module, "_stage", full)
+    with pytest.raises(MemoryError, match="There is not enough memory: close other programs"):
+        bm3d(np.zeros((1, 32, 32, 1), np.float32), sigma=25)

@@ -88,7 +88,7 @@ def test_work_goes_to_the_cpu_when_the_memory_of_the_gpu_is_full() -> None:
     assert run(with_room_iter(torch.device("meta"), work), lambda p: notes.append(p.note)) == "cpu"
     assert "The GPU's memory was full: computed on the CPU." in notes
     full.add("cpu")
-    with pytest.raises(MemoryError, match="not enough memory for this network: close other programs"):
+    with pytest.raises(MemoryError, match="not enough memory: close other programs"):
         run(with_room_iter(torch.device("meta"), work))
 
 

@@ -227,7 +227,7 @@ def test_no_memory_even_for_the_smallest_tile(tmp_path: Path, monkeypatch: pytes
     lines = failure("denoise", tmp_path, "-m", "dncnn", "-o", tmp_path / "out")
     assert lines[0] == "2 of 2 files failed:"
     assert len(lines) == 3
-    assert all("There is not enough memory for this network: " in line for line in lines[1:])
+    assert all("There is not enough memory" in line for line in lines[1:])
     assert names(tmp_path / "out") == set()
     monkeypatch.undo()
     run("denoise", tmp_path, "-m", "dncnn", "-o", tmp_path / "out")  # the network is as good as before

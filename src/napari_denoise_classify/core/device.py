@@ -94,7 +94,7 @@ def with_room_iter(device: torch.device, work: Callable[[torch.device], Steps[T]
             raise
         if device.type == "cpu":
             raise MemoryError(
-                "There is not enough memory for this network: close other programs, or give fewer images at a time."
+                "There is not enough memory: close other programs, or give fewer or smaller images at a time."
             ) from error
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..device import ON_CPU, best_device, is_out_of_memory
+from ..device import best_device, with_room_iter
 from ..images import FloatArray
 from ..progress import Progress, Steps, within
 from ..steps import param, step
@@ -175,6 +176,12 @@ def _stage(
     return (total / weights).reshape(noisy.shape)
 
 
+def _denoise_on(
+    noisy: torch.Tensor, sigma: float, radius: int, stride: int, device: torch.device
+) -> Steps[tuple[torch.Tensor, torch.device]]:
+    return (yield from _denoise(noisy.to(device), sigma, radius, stride)), device
+
+
 def _denoise(noisy: torch.Tensor, sigma: float, radius: int, stride: int) -> Steps[torch.Tensor]:
     basic = yield from within(_stage(noisy, None, sigma, radius, stride), 0.0, 0.45)
     return (yield from within(_stage(noisy, basic, sigma, radius, stride), 0.45, 1.0))
@@ -226,13 +233,7 @@ def bm3d(
         if level <= 0:
             continue
         x = torch.from_numpy(np.pad(opponent(planes[i]), border, mode="symmetric")).permute(2, 0, 1).contiguous()
-        try:
-            y = yield from within(_denoise(x.to(device), level, search_distance, stride), *share)
-        except RuntimeError as error:
-            if device.type == "cpu" or not is_out_of_memory(error):
-                raise
-            device = torch.device("cpu")
-            yield Progress(share[0], note=ON_CPU)
-            y = yield from within(_denoise(x, level, search_distance, stride), *share)
+        work = partial(_denoise_on, x, level, search_distance, stride)
+        y, device = yield from within(with_room_iter(device, work), *share)  # where there is room, for the next one too
         out[i] = from_opponent(y[:, :height, :width].permute(1, 2, 0).cpu().numpy())
     return out
