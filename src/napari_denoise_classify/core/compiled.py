@@ -6,9 +6,9 @@ On a CPU, OpenVINO runs the convolutions of every network here about half as fas
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from threading import RLock
@@ -20,6 +20,7 @@ from .device import processors, trim
 if TYPE_CHECKING:
     import torch
 
+_log = logging.getLogger(__name__)
 _lock = RLock()
 
 
@@ -93,10 +94,13 @@ def compiled(
         weights = _versions(network)
         if fast not in found or found[fast].weights != weights:
             entry = found[fast] = _Model(None, weights)
-            with suppress(Exception), warnings.catch_warnings():  # it only makes the same result faster
-                warnings.simplefilter("ignore")  # PyTorch's, while it traces
-                model = _traced(network, example) if convert is None else convert(network)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # PyTorch's, while it traces
+                    model = _traced(network, example) if convert is None else convert(network)
                 entry.model = _compile(model, fast)
+            except Exception:  # it only makes the same result faster
+                _log.debug("%s is not compiled", type(network).__name__, exc_info=True)
         return None if found[fast].model is None else Compiled(found[fast])
 
 
