@@ -342,7 +342,7 @@ def _digest(*examples: Example, whole: bool = False) -> str:
     for example in examples:
         for plane in (example.input, example.target, example.weight) if whole else (example.seen,):
             digest.update(f"{None if plane is None else plane.shape}".encode())
-            digest.update(b"" if plane is None else np.ascontiguousarray(plane))
+            digest.update(b"" if plane is None else np.ascontiguousarray(plane).data)
     return digest.hexdigest()
 
 
