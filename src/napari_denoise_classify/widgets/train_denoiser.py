@@ -76,7 +76,7 @@ class TrainDenoiserDock(ProcessDock):
         self.loss = ComboBox(name="loss", label="Loss", choices=["auto", *SUPERVISED])
         self.loss_of_noisy = ComboBox(name="loss_of_noisy", label="Loss", choices=["auto", *SELF_SUPERVISED])
         self.loss.tooltip = "auto: MAE."
-        self.loss_of_noisy.tooltip = "auto: R2R for Gaussian noise, SURE for Poisson-Gaussian, else Neighbor2Neighbor."
+        self.loss_of_noisy.tooltip = "auto: R2R for Gaussian noise, else Neighbor2Neighbor."
         self.start_from = file_field("start_from", "Start from", "Optional: weights to train on from.", save=False)
         rows: dict[str, Any] = {name: field.widget for name, field in self.fields.items()}
         self.add(self.network, self.upscale, *(rows[p.name] for p in _LENGTH), self.output, self.advanced)
