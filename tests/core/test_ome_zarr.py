@@ -404,3 +404,17 @@ def test_results_are_replaced_whole(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(target).data, GAUSSIAN.apply(draw("YX")))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.zarr", "out.zarr"]
     assert json.loads((target / "zarr.json").read_text())["attributes"]["ome"]["version"] == "0.5"
+
+
+def test_a_folder_that_is_no_ome_zarr_is_not_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "photos.zarr"
+    folder.mkdir()
+    (folder / "photo.txt").write_text("precious")
+    axes = [Axis("Y"), Axis("X")]
+    with (
+        pytest.raises(ValueError, match="there already, and is no OME-Zarr: choose another name"),
+        new_ome_zarr(folder, (4, 4), np.dtype("uint8"), axes),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["photos.zarr"]
+    assert (folder / "photo.txt").read_text() == "precious"

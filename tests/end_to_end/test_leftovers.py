@@ -108,7 +108,8 @@ def test_leftovers_of_other_computers_stay(tmp_path: Path) -> None:
 def test_a_killed_replacement_is_ended(tmp_path: Path) -> None:
     for done in (False, True):  # the old one was put aside; and the new one was put in its place
         (tmp_path / ".old-abcdefgh" / "x.zarr").mkdir(parents=True)
-        (tmp_path / ".old-abcdefgh" / "x.zarr" / "old").touch()
+        for name in ("old", "zarr.json"):
+            (tmp_path / ".old-abcdefgh" / "x.zarr" / name).touch()
         (tmp_path / ".old-other123" / "y.zarr").mkdir(parents=True, exist_ok=True)
         if done:
             assert (tmp_path / "x.zarr" / "old").exists()

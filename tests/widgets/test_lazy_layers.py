@@ -165,7 +165,7 @@ def test_writing_to_ome_zarr_adds_what_was_written(open_dock, wait, tmp_path, rg
     viewer.add_image(dask.array.from_array(data, chunks=300), name="big", rgb=rgb, **WHERE)
     dock.method.choice.value = "gaussian"
     recipe, source, record = dock._ready()
-    dock.store(tmp_path / "out", recipe, source, record)
+    dock.store(tmp_path / "out.ome.zarr", recipe, source, record)
     wait(dock)
     layer = viewer.layers["big gaussian"]
     assert layer.multiscale

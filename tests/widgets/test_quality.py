@@ -23,7 +23,7 @@ def figure(dock, row: str, column: int) -> float:
     return float(dock.table.item(rows.index(row), column).text())
 
 
-def test_table_residual_and_sentence(open_dock, wait, pair, tmp_path, qapp, errors):
+def test_table_residual_and_sentence(open_dock, wait, pair, tmp_path, qapp, errors, monkeypatch):
     viewer, dock = open_dock("Quality")
     clean, noisy = pair
     viewer.add_image(clean, name="clean")
@@ -50,8 +50,11 @@ def test_table_residual_and_sentence(open_dock, wait, pair, tmp_path, qapp, erro
     dock.save_table(tmp_path / "t.csv")
     assert pd.read_csv(tmp_path / "t.csv")["image"].tolist() == ["noisy", "better"]
     assert "Saved" in dock.status.value
-    dock.save_table(tmp_path / "t.csv" / "t.csv")  # a file is no folder
-    assert len(errors) == 1
+    monkeypatch.setattr(
+        "qtpy.QtWidgets.QFileDialog.getSaveFileName", lambda *_: (str(tmp_path / "t.csv" / "t.csv"), "")
+    )
+    dock.save_table_button.native.click()  # a file is no folder
+    assert errors == [f"{tmp_path / 't.csv'}: File exists."]
 
 
 def test_without_reference_and_residual(open_dock, wait, pair):

@@ -70,16 +70,29 @@ def whole_file(path: Path) -> Iterator[Path]:
         A temporary file of the same suffix in the same folder, to be written.
     """
     temporary = temporary_beside(path)
-    temporary.touch(exist_ok=False)
     kept_back = _kept_back.get()
+    with told_by_name(temporary, path):
+        try:
+            temporary.touch(exist_ok=False)
+            yield temporary
+            if path in kept_back:
+                kept_back[path].append(temporary)
+                return
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def told_by_name(temporary: Path, path: Path) -> Iterator[None]:
+    """Name the file that people know in errors about the temporary one."""
     try:
-        yield temporary
-        if path in kept_back:
-            kept_back[path].append(temporary)
-            return
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if str(error.filename) == str(temporary):
+            error.filename, error.filename2 = str(path), None
         raise
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.images import as_array
-from .layers import METADATA_KEY, Source, refined, transform_of, whole_data
+from .layers import METADATA_KEY, Source, object_numbers, refined, transform_of, whole_data
 from .session import session
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def add_objects(
         levels if len(levels) > 1 else levels[0],
         multiscale=len(levels) > 1,
         features=features,
-        colormap=_label_colours(colours, features),
+        colormap=_label_colours(colours, features["index"], features["class"]),
         opacity=0.6,
         name=f"{labels.name} classes",
         metadata={METADATA_KEY: {**record, "colours": colours}},
@@ -127,12 +127,12 @@ def add_objects(
     )
 
 
-def _label_colours(colours: dict[str, str], features: Any) -> Any:
-    """Return the colormap of label numbers whose classes stand in ``features``."""
+def _label_colours(colours: dict[str, str], numbers: Any, classes: Any) -> Any:
+    """Return the colormap of label numbers and their classes."""
     from napari.utils import DirectLabelColormap
 
     named: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    named |= {int(i): colours.get(name, OTHER) for i, name in zip(features["index"], features["class"], strict=True)}
+    named |= {int(i): colours.get(name, OTHER) for i, name in zip(numbers, classes, strict=True)}
     return DirectLabelColormap(color_dict=named)
 
 
@@ -163,7 +163,7 @@ def add_class_map(
     labels = viewer.add_labels(
         found.labels,
         features=features,
-        colormap=_label_colours(colours, features),
+        colormap=_label_colours(colours, features["index"], features["class"]),
         opacity=0.5,
         name=f"{source.name} class map",
         metadata=metadata,
@@ -186,7 +186,7 @@ def recolour(viewer: napari.Viewer, name: str, colour: str) -> None:
         layer.metadata = {**layer.metadata, METADATA_KEY: {**record, "colours": colours}}
         kind = type(layer).__name__
         if kind == "Labels" and "class" in layer.features:
-            layer.colormap = _label_colours(colours, layer.features)
+            layer.colormap = _label_colours(colours, object_numbers(layer), layer.features["class"])
         elif kind == "Points" and "class" in layer.features:
             layer.face_color = _rgba(colours, layer.features["class"])
         elif kind == "Image" and record.get("class") == name:

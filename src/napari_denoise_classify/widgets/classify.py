@@ -15,6 +15,7 @@ from .class_layers import add_class_map, recolour, table_of
 from .dock import Dock
 from .labelled import LabelledFields
 from .parameters import StepFields
+from .saving import ask_path
 from .session import session
 from .tables import ColourButtons
 from .targets import ClassifierFields, Target, TargetFields, add_classes, classify_code, summary
@@ -165,33 +166,21 @@ class ClassifyDock(Dock):
         self.say(f"Saved {len(table)} rows in {path}.")
 
     def _on_save_table(self) -> None:
-        from qtpy.QtWidgets import QFileDialog
-
-        path, _ = QFileDialog.getSaveFileName(self.native, "Save the table", "classes.csv", "Tables (*.csv)")
-        if path:
-            try:
-                self.save_table(Path(path if path.endswith(".csv") else f"{path}.csv"))
-            except (ValueError, OSError) as error:
-                self.fail(error)
+        try:
+            if path := ask_path(self.native, "Save the table", "classes.csv", "Tables", ".csv"):
+                self.save_table(path)
+        except USER_ERRORS as error:
+            self.fail(error)
 
     def _on_save(self) -> None:
-        from napari.utils.notifications import show_info
-        from qtpy.QtWidgets import QFileDialog
-
         try:
             classifier = self.classifier.read()
-            path, _ = QFileDialog.getSaveFileName(
-                self.native, "Save the classifier", "model.ndc", "Classifiers (*.ndc)"
-            )
-            if path:
-                target = Path(path if path.endswith(".ndc") else f"{path}.ndc")
-                if str(target) != path and target.exists():
-                    raise ValueError(f"{target} exists already: choose another name.")
+            if path := ask_path(self.native, "Save the classifier", "model.ndc", "Classifiers", ".ndc"):
                 classifier.training["colours"] = session.colours(classifier.classes)
-                classifier.save(target)
-                session.saved(self.classifier.name, target)
-                show_info(f"Saved {target}.")
-        except (ValueError, OSError) as error:
+                classifier.save(path)
+                session.saved(self.classifier.name, path)
+                self.say(f"Saved {path}.")
+        except USER_ERRORS as error:
             self.fail(error)
 
     # --- train ----------------------------------------------------------------------------------------------------

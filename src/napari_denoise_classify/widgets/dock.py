@@ -12,7 +12,7 @@ from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QSizePolicy
 
-from ..core.progress import USER_ERRORS, Progress, Steps
+from ..core.progress import USER_ERRORS, Progress, Steps, sentence
 from .layers import code_of
 from .scroll import Scroll
 from .workers import Job
@@ -124,9 +124,10 @@ class Dock(Container[Any]):
 
     def fail(self, error: Exception) -> None:
         """Notify of an error; napari's notification cuts long sentences, so the panel shows it, too."""
-        show_error(str(error))
+        text = sentence(error)
+        show_error(text)
         if self.job is None:  # else the line shows its progress
-            self.status.value = str(error)
+            self.status.value = text
 
     def show_below(self, view: V, name: str, last: V | None) -> V:
         """Show a view at the bottom of the window, in place of the last one; returns it."""

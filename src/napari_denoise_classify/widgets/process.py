@@ -13,6 +13,7 @@ from ..core.tuning import FAST
 from .dock import Dock, layer_box
 from .layers import Source, add_image_like, take
 from .lazy import is_lazy, lazy_levels_iter, open_stored, render_apart, store_iter
+from .saving import ask_path, new_path
 
 if TYPE_CHECKING:
     import napari
@@ -120,21 +121,23 @@ class ProcessDock(Dock):
         )
 
     def _on_store(self) -> None:
-        from qtpy.QtWidgets import QFileDialog
-
         try:
             recipe, source, record = self._ready()
-            name, _ = QFileDialog.getSaveFileName(
-                self.native, "Write to", f"{source.name} {recipe.title}.ome.zarr", "OME-Zarr (*.zarr)"
-            )
-            if name:
-                self.store(Path(name), recipe, source, record)
+            suggestion = f"{source.name} {recipe.title}.ome.zarr"
+            if path := ask_path(self.native, "Write to", suggestion, "OME-Zarr", ".zarr"):
+                self.store(path, recipe, source, record)
         except USER_ERRORS as error:
             self.fail(error)
 
     def store(self, path: Path, recipe: Recipe, source: Source, record: dict[str, Any]) -> None:
-        """Write the result to an OME-Zarr folder, and open it."""
-        path = path if path.suffix == ".zarr" else path.with_name(f"{path.name}.ome.zarr")
+        """Write the result to a new OME-Zarr folder, and open it.
+
+        Raises
+        ------
+        ValueError
+            If there is something of that name: no dialog asks whether a whole folder may go.
+        """
+        path = new_path(path)
 
         def done(path: Path) -> None:
             layer = open_stored(self.viewer, source, path, recipe.title, record)

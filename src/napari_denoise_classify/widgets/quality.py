@@ -24,6 +24,7 @@ from ..core.quality import (
 from ..core.whole import write_whole
 from .dock import Dock, keeping, layer_box, narrow
 from .layers import METADATA_KEY, Source, take
+from .saving import ask_path
 
 if TYPE_CHECKING:
     import napari
@@ -178,22 +179,17 @@ class QualityDock(Dock):
         show_info("Copied: paste it into a spreadsheet.")
 
     def _on_save_table(self) -> None:
-        from qtpy.QtWidgets import QFileDialog
-
-        path, _ = QFileDialog.getSaveFileName(self.native, "Save the table", "quality.csv", "Table (*.csv)")
-        if path:
-            self.save_table(path)
-
-    def save_table(self, path: str | Path) -> None:
-        """Write the figures of every plane; an error becomes a notification."""
-        frame = self.frame
-        if frame is None:
-            return
         try:
-            write_whole(Path(path), lambda p: frame.to_csv(p, index=False))
+            if path := ask_path(self.native, "Save the table", "quality.csv", "Tables", ".csv"):
+                self.save_table(path)
         except USER_ERRORS as error:
             self.fail(error)
-        else:
+
+    def save_table(self, path: Path) -> None:
+        """Write the figures of every plane."""
+        frame = self.frame
+        if frame is not None:
+            write_whole(path, lambda p: frame.to_csv(p, index=False))
             self.say(f"Saved {path}.")
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, FileEdit, FloatSpinBox, LineEdit, PushButton, SpinBox, TextEdit
 
-from ..core.progress import Steps
+from ..core.progress import USER_ERRORS, Steps
 from ..core.recipe import Recipe
 from ..core.steps import read_step, write_step
 from .dock import Dock
 from .parameters import StepFields
+from .saving import ask_path
 
 if TYPE_CHECKING:
     import napari
@@ -213,20 +214,16 @@ class StudyDock(Dock):
         self.say(words + " ".join(shown) + where)
 
     def _on_save_report(self) -> None:
-        from qtpy.QtWidgets import QFileDialog
-
-        path, _ = QFileDialog.getSaveFileName(self.native, "Save the report", "report.html", "Report (*.html)")
-        if path:
-            self.save_report(path)
-
-    def save_report(self, path: str | Path) -> None:
-        """Write the report of the last study; an error becomes a notification."""
         try:
-            self.result.report(Path(path))
-        except (ValueError, OSError) as error:
+            if path := ask_path(self.native, "Save the report", "report.html", "Reports", ".html"):
+                self.save_report(path)
+        except USER_ERRORS as error:
             self.fail(error)
-        else:
-            self.say(f"Saved {path}.")
+
+    def save_report(self, path: Path) -> None:
+        """Write the report of the last study."""
+        self.result.report(path)
+        self.say(f"Saved {path}.")
 
 
 def read_recipes(text: str) -> dict[str, Recipe]:

@@ -64,9 +64,12 @@ class OmeZarr:
 
 def is_zarr(path: Path) -> bool:
     """Say whether a folder is a zarr store."""
-    return path.is_dir() and (
-        path.suffix.lower() == SUFFIX or any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
-    )
+    return path.is_dir() and (path.suffix.lower() == SUFFIX or holds_zarr(path))
+
+
+def holds_zarr(folder: Path) -> bool:
+    """Say whether a folder is a zarr store by what it holds, whatever its name."""
+    return any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
 
 
 def read_ome_zarr(path: Path) -> OmeZarr:

@@ -17,9 +17,9 @@ import numpy.typing as npt
 from ..images import from_float
 from ..progress import Progress, Steps
 from ..regions import import_zarr
-from ..whole import claimed, clear_leftovers, temporary_beside, told_if_full
+from ..whole import claimed, clear_leftovers, temporary_beside, told_by_name, told_if_full
 from .axes import Axis
-from .reading import RECORD, SUFFIX
+from .reading import RECORD, SUFFIX, holds_zarr
 
 _SMALLEST = 512  # a level of the pyramid this small is the last
 _BLOCK = 2048  # of a level, that is halved at once
@@ -166,12 +166,20 @@ def new_ome_zarr(
         The attribute ``omero``.
     record : dict, optional
         What made the image, kept in the attribute ``napari-denoise-classify``.
+
+    Raises
+    ------
+    ValueError
+        If something else is there, which would be lost.
     """
     zarr = import_zarr()
     if clear_leftovers(path):
         _settle(path)
+    if path.exists() and not holds_zarr(path):
+        raise ValueError(f"{path} is there already, and is no OME-Zarr: choose another name.")
     folder = temporary_beside(path, SUFFIX)
-    folder.mkdir()
+    with told_by_name(folder, path):
+        folder.mkdir()
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.enter_context(claimed(folder))
