@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from skimage import data
 
 from napari_denoise_classify.core.estimation import (
     estimate_noise,
@@ -251,3 +252,16 @@ def test_noise_of_stacks_and_colour() -> None:
     assert estimate_noise(colour, rgb=True).sigma == pytest.approx(12, rel=0.1)
     with pytest.raises(ValueError, match="NaN"):
         estimate_noise(np.full((32, 32), np.nan))
+
+
+@pytest.mark.parametrize("sigma", [2, 3, 4])
+def test_fine_texture_is_not_taken_for_noise_that_grows_with_the_signal(sigma: float) -> None:
+    image = data.camera() + np.random.default_rng(0).normal(0, sigma, (512, 512))
+    found = estimate_noise(image, intensity_range=(0, 255))
+    assert (found.model, found.sigma) == ("gaussian", pytest.approx(sigma, rel=0.2))
+
+
+@pytest.mark.parametrize("shape", [(200, 1), (1, 80), (3, 1, 50)])
+def test_lines_of_pixels_have_no_noise_to_measure(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="at least 2 × 2 are needed"):
+        estimate_noise(np.random.default_rng(0).random(shape))

@@ -335,7 +335,7 @@ def estimate_noise(
     Raises
     ------
     ValueError
-        For images or axes that are not allowed, NaN or infinite pixels.
+        For images or axes that are not allowed, NaN or infinite pixels, planes that are one pixel wide or high.
 
     Examples
     --------
@@ -350,6 +350,9 @@ def estimate_noise(
 
 def estimate_noise_iter(image: PlaneImage, intensity_range: Any = None) -> Steps[NoiseEstimate]:
     """As `estimate_noise`, with progress."""
+    height, width = image.plane_shape
+    if min(height, width) < 2:
+        raise ValueError(f"Noise cannot be measured in planes of {height} × {width} pixels: at least 2 × 2 are needed.")
     ranges = yield from within(image.ranges_iter(check_intensity_range(intensity_range)), 0.0, 0.5)
     indices = list(image.indices())
     indices = [indices[i] for i in np.unique(np.linspace(0, len(indices) - 1, _PLANES).round().astype(int))]
@@ -374,7 +377,7 @@ def _judge(sigma: float, line: VarianceLine, impulses: float) -> NoiseEstimate:
     elif sigma < _INVISIBLE and line.bright < _TEXTURE:
         model, step = "none", "none"
         words = f"The noise is below what can be seen (about {sigma:.2g} of 255 grey levels)"
-    elif line.depends:
+    elif line.depends and line.bright**2 - line.dark**2 > _TEXTURE**2:
         model, step = "poisson_gaussian", "anscombe"
         words = (
             f"The noise grows with the signal, from about {line.dark:.1f} in the dark to {line.bright:.1f} of 255 grey "
