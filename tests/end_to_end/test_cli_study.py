@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify.cli.study import named_classifiers, named_recipes, read_sweep
 from napari_denoise_classify.core.study.result import load_study
+from napari_denoise_classify.core.study.text import named_classifiers, named_recipes, swept
 
 from .command_line import finish, said, start
 
@@ -131,8 +131,7 @@ def test_texts_become_recipes_classifiers_and_grids(tmp_path: Path) -> None:
         "svm:C=0.1/1": ("svm", {"C": ["0.1", "1"]}),
         "f": ("random_forest", {}),
     }
-    assert read_sweep(["gaussian:kernel_size=3/5"]) == {"gaussian": {"kernel_size": ["3", "5"]}}
-    assert named_recipes(None) is None
+    assert swept(["gaussian:kernel_size=3/5"]) == {"gaussian": {"kernel_size": ["3", "5"]}}
 
 
 @pytest.mark.parametrize("name", ["cells.csv", "quality.csv", "report.html"])

@@ -11,7 +11,8 @@ from qtpy.QtWidgets import QApplication
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify.core.study.result import load_study
-from napari_denoise_classify.widgets.study import StudyDock, read_recipes
+from napari_denoise_classify.core.study.text import named_recipes
+from napari_denoise_classify.widgets.study import StudyDock
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_recipes_are_added_by_choosing_steps(dock: StudyDock) -> None:
     dock.add_button.native.click()
     dock.add_button.native.click()  # it is there already
     assert dock.recipes.value.splitlines() == ["raw", "gaussian:kernel_size=7 + centre"]
-    assert list(read_recipes(dock.recipes.value).values())[1] == ndc.Recipe(
+    assert list(named_recipes(dock.recipes.value.splitlines()).values())[1] == ndc.Recipe(
         [("gaussian", {"kernel_size": 7}), "centre"]
     )
 
@@ -130,3 +131,14 @@ def test_bad_input_is_one_sentence(dock: StudyDock, crops: Path, qtbot, errors, 
     qtbot.waitUntil(lambda: dock.job is None and len(errors) > 0, timeout=60_000)
     assert message in errors[-1]
     assert dock.run_button.enabled
+
+
+def test_classifiers_are_written_as_on_the_command_line(open_dock):
+    _, dock = open_dock("Study")
+    dock.source.value = "synthetic:cells"
+    dock.classifiers.value = "svm:C=0.1/1; forest=random_forest:trees=20;"
+    found = dock.settings()["classifiers"]
+    assert found == {"svm:C=0.1/1": ("svm", {"C": ["0.1", "1"]}), "forest": ("random_forest", {"trees": "20"})}
+    dock.classifiers.value = "a=svm; a=knn"
+    with pytest.raises(ValueError, match="Two classifiers are named 'a'"):
+        dock.settings()

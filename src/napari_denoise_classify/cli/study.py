@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..core.recipe import Recipe
-from ..core.steps import read_step
+from ..core.study.text import named_classifiers, named_recipes, swept
 from .common import Overwrite, console, guarded, results_folder, say
 
 _NAMED = "[NAME=]STEP[:PARAMETER=VALUE,…]"
@@ -118,9 +117,9 @@ def study(
         else:
             declared, crops = declare(
                 data,
-                recipes=named_recipes(recipe),
-                classifiers=named_classifiers(classifier),
-                sweep=read_sweep(sweep),
+                recipes=named_recipes(recipe or ()) or None,
+                classifiers=named_classifiers(classifier or ()) or None,
+                sweep=swept(sweep or ()) or None,
                 **settings,
             )
         _run(study_iter(declared, crops=crops, folder=output, overwrite=overwrite, cache=cache), output)
@@ -158,63 +157,3 @@ def _run(work: Any, output: Path) -> None:
     say(str(output / "report.html"))
     if (result.cells["status"] == "failed").all():
         raise ValueError(f"All cells failed, the first with: {result.cells['error'].iloc[0]}")
-
-
-def _pairs(given: list[str] | None, what: str) -> dict[str, str]:
-    """Split NAME=TEXT; the name may be left out where the text before the first = is no name."""
-    found: dict[str, str] = {}
-    for text in given or ():
-        name, equals, rest = text.partition("=")
-        if not equals or ":" in name:
-            name, rest = text, text
-        name = name.strip()
-        if name in found:
-            raise ValueError(f"Two {what} are named {name!r}: give each a name of its own, as NAME=….")
-        found[name] = rest.strip()
-    return found
-
-
-def named_recipes(given: list[str] | None) -> dict[str, Recipe] | None:
-    """Read ``--recipe``: a JSON file or steps, by name.
-
-    Raises
-    ------
-    ValueError
-        If a name comes twice, or a recipe cannot be read.
-    """
-    named = _pairs(given, "recipes")
-    return {
-        name: Recipe.from_json(Path(text)) if text.lower().endswith(".json") else Recipe.parse(text)
-        for name, text in named.items()
-    } or None
-
-
-def named_classifiers(given: list[str] | None) -> dict[str, tuple[str, dict[str, Any]]] | None:
-    """Read ``--classifier``; a value with slashes is tuned over: ``svm:C=0.1/1/10``.
-
-    Raises
-    ------
-    ValueError
-        If a name comes twice, or a classifier cannot be read.
-    """
-    found: dict[str, tuple[str, dict[str, Any]]] = {}
-    for name, text in _pairs(given, "classifiers").items():
-        method, parameters = read_step(text)
-        values = {key: value.split("/") if "/" in value else value for key, value in parameters.items()}
-        found[name] = (method, values)
-    return found or None
-
-
-def read_sweep(given: list[str] | None) -> dict[str, dict[str, list[str]]] | None:
-    """Read ``--sweep``.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read.
-    """
-    found: dict[str, dict[str, list[str]]] = {}
-    for text in given or ():
-        step, parameters = read_step(text)
-        found[step] = {name: value.split("/") for name, value in parameters.items()}
-    return found or None

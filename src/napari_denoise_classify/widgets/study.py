@@ -11,7 +11,8 @@ from magicgui.widgets import ComboBox, FileEdit, FloatSpinBox, LineEdit, PushBut
 
 from ..core.progress import USER_ERRORS, Steps
 from ..core.recipe import Recipe
-from ..core.steps import read_step, write_step
+from ..core.steps import write_step
+from ..core.study.text import named_classifiers, named_recipes
 from .dock import Dock
 from .parameters import StepFields
 from .saving import ask_path
@@ -71,7 +72,8 @@ class StudyDock(Dock):
         self.add_button = PushButton(text="Add this recipe", name="add_recipe")
         self.classifiers = LineEdit(name="classifiers", label="Classifiers")
         self.classifiers.tooltip = (
-            "Separated by semicolons: cnn:epochs=20; svm; random_forest; knn. Nothing = as the preset says."
+            "Separated by semicolons: cnn:epochs=20; svm; random_forest; knn. Values with slashes are tuned over: "
+            "svm:C=0.1/1/10. Nothing = as the preset says."
         )
         self.design = ComboBox(name="design", label="Splits", choices=_DESIGNS)
         self.training = ComboBox(
@@ -156,10 +158,12 @@ class StudyDock(Dock):
             raise ValueError("Choose a CSV, or type the folder with a subfolder for each class.")
         found: dict[str, Any] = {"data": data, "preset": self.preset.value}
         if self.preset.value == CUSTOM:
-            found["recipes"] = read_recipes(self.recipes.value)
-        listed = [text.strip() for text in self.classifiers.value.split(";") if text.strip()]
-        if listed or self.preset.value == CUSTOM:
-            found["classifiers"] = [read_step(text) for text in listed or ["cnn", "svm", "random_forest", "knn"]]
+            found["recipes"] = named_recipes(self.recipes.value.splitlines())
+            if not found["recipes"]:
+                raise ValueError("There are no recipes: write one a line, or choose steps and press Add this recipe.")
+        classifiers = named_classifiers(self.classifiers.value.split(";"))
+        if classifiers or self.preset.value == CUSTOM:
+            found["classifiers"] = classifiers or ["cnn", "svm", "random_forest", "knn"]
         noises = [text.strip() for text in self.noise.value.split(";") if text.strip()]
         found |= {"noise": noises} if noises else {}
         found |= {"design": self.design.value} if self.design.value else {}
@@ -224,27 +228,6 @@ class StudyDock(Dock):
         """Write the report of the last study."""
         self.result.report(path)
         self.say(f"Saved {path}.")
-
-
-def read_recipes(text: str) -> dict[str, Recipe]:
-    """Read recipes, one a line: ``[name =] step:parameter=value + step``.
-
-    Raises
-    ------
-    ValueError
-        If there are none, a name comes twice, or one cannot be read.
-    """
-    found: dict[str, Recipe] = {}
-    for line in filter(None, (line.strip() for line in text.splitlines())):
-        name, equals, rest = (part.strip() for part in line.partition("="))
-        if not equals or ":" in name:
-            name, rest = line, line
-        if name in found:
-            raise ValueError(f"Two recipes are named {name!r}: give each a name of its own, as name = steps.")
-        found[name] = Recipe.parse(rest)
-    if not found:
-        raise ValueError("There are no recipes: write one a line, or choose steps and press Add this recipe.")
-    return found
 
 
 def _study_iter(settings: dict[str, Any], folder: Path | None) -> Steps[Any]:
