@@ -172,6 +172,14 @@ class Recipe:
     def from_dict(cls, saved: Any) -> Recipe:
         """Make a recipe from what `to_dict` returned.
 
+        Parameters
+        ----------
+        saved : dict
+
+        Returns
+        -------
+        Recipe
+
         Raises
         ------
         ValueError
@@ -255,7 +263,21 @@ class Recipe:
         return {"package_version": __version__, "recipe": self.to_dict(), "details": details}
 
     def to_python(self, axes: str | None = None, rgb: bool = False, intensity_range: Any = None) -> str:
-        """Return Python code that applies this recipe to an array named ``image``."""
+        """Return Python code that applies this recipe to an array named ``image``.
+
+        Parameters
+        ----------
+        axes : str, optional
+            Of that array, as ``"TCZYX"``.
+        rgb : bool
+            Whether its last axis holds RGB samples, where ``axes`` is not given.
+        intensity_range : {"image", "stack", "plane"} or (float, float), optional
+            Instead of the recipe's own.
+
+        Returns
+        -------
+        str
+        """
         how = self._range(intensity_range)
         lines = [f"    ({s.id!r}, {dict(s.parameters)!r})," for s in self.steps]
         arguments = [f"axes={axes!r}"] if axes else (["rgb=True"] if rgb else [])
@@ -342,7 +364,24 @@ class Recipe:
         return all(s.spec.kind == "mask" or s.id == "none" for s in self.steps)
 
     def process_iter(self, planes: FloatArray, ranges: npt.NDArray[np.float64]) -> Steps[Outcome]:
-        """Run the steps on planes ``(N, Y, X, S)``, of which 0 and 1 stand for ``ranges`` (N, 2)."""
+        """Run the steps on planes.
+
+        Parameters
+        ----------
+        planes : (N, Y, X, S) float32
+            With 0 and 1 for the ends of their ranges.
+        ranges : (N, 2) float64
+            The intensities that these stand for.
+
+        Yields
+        ------
+        Progress
+
+        Returns
+        -------
+        Outcome
+            The planes, and the mask where a step masks.
+        """
         done = Outcome.start(planes)
         for i, s in enumerate(self.steps):
             spec = s.spec

@@ -78,6 +78,15 @@ class StudyResult:
     def at(self, condition: str) -> StudyResult:
         """Return what was found under one condition, as a result of its own.
 
+        Parameters
+        ----------
+        condition : str
+            One of `conditions`.
+
+        Returns
+        -------
+        StudyResult
+
         Raises
         ------
         ValueError
