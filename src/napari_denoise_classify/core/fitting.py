@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .device import is_out_of_memory
 from .optimisers import make_optimisers
 from .progress import Progress, Steps
+from .whole import write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -111,7 +112,6 @@ def fit_iter(
     """
     import torch
 
-    settings = {key: json.dumps(value) for key, value in (settings or {}).items()}
     optimisers = make_optimisers(network, learning_rate, weight_decay)
     total_steps = max(epochs * steps_per_epoch, 11)  # one-cycle with a tenth of 10 steps divides by zero
     schedules = [
@@ -125,67 +125,24 @@ def fit_iter(
         for optimiser in optimisers
     ]
     moving: list[Any] = [*optimisers, *schedules]
-    fit = Fit()
-    best = copy.deepcopy(network.state_dict())
-    start, parts, note = 0, 1, ""
-    if checkpoint is not None and checkpoint.exists():
-        try:
-            saved = torch.load(checkpoint, weights_only=True)
-            before = saved["settings"]
-            other = [f"{key}={before.get(key)}" for key in settings if before.get(key) != settings[key]]
-            if other:
-                raise _OtherSettingsError(
-                    f"{checkpoint} was begun with other settings: set {', '.join(other)} to go on, or choose another "
-                    "name for the weights."
-                )
-            if saved["total_steps"] != total_steps:
-                raise ValueError("it is of a training of another length")
-            network.load_state_dict(saved["network"])
-            for one, state in zip(moving, saved["moving"], strict=True):
-                one.load_state_dict(state)
-            best, fit, start = saved["best"], Fit(**saved["fit"]), saved["epoch"]
-        except _OtherSettingsError:
-            raise
-        except Exception as error:  # torch's errors for damaged files have no common base
-            raise ValueError(
-                f"{checkpoint} cannot be taken up: it is damaged, or of a training with other settings. "
-                "Delete it to start anew, or give the settings of then."
-            ) from error
+    kept = None if checkpoint is None else _Checkpoint(checkpoint, network, moving, total_steps, settings or {})
+    fit, start, best = Fit(), 0, copy.deepcopy(network.state_dict())
+    if kept is not None and kept.path.exists():
+        fit, start, best = kept.read()
+    gradient = _Gradient(network, loss, split)
     for epoch in range(start, epochs):
         if fit.stopped_early:
             break
         network.train()
         total, count = 0.0, 0
         for batch in batches(epoch):
-            while True:
-                network.zero_grad(set_to_none=True)
-                try:
-                    value = 0.0
-                    chunks = split(batch, parts) if split is not None and parts > 1 else [(batch, 1.0)]
-                    for chunk, share in chunks:
-                        part = loss(chunk) * share
-                        part.backward()
-                        value += float(part.detach())
-                    break
-                except (RuntimeError, MemoryError) as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    if split is None or len(split(batch, 2 * parts)) <= len(chunks):
-                        raise MemoryError(
-                            "There is not enough memory to train this network: take smaller patches or a smaller "
-                            "batch, or close other programs."
-                        ) from error
-                parts *= 2
-                note = f" (batches in {parts} parts: the memory does not hold a whole one)"
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
+            total, count = total + gradient.of(batch), count + 1
             if clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
             for one in moving:
                 one.step()
-            total, count = total + value, count + 1
             done = epoch + min(count / steps_per_epoch, 1)
-            yield Progress(done / epochs, f"epoch {epoch + 1} of {epochs}, loss {total / count:.4g}{note}")
+            yield Progress(done / epochs, f"epoch {epoch + 1} of {epochs}, loss {total / count:.4g}{gradient.note}")
         network.eval()
         entry = {"epoch": float(epoch + 1), "loss": total / max(count, 1), "score": score()}
         fit.history.append(entry)
@@ -195,21 +152,138 @@ def fit_iter(
             best = copy.deepcopy(network.state_dict())
         elif patience is not None and epoch + 1 >= max(min_epochs, fit.best_epoch + patience):
             fit.stopped_early = True
-        if checkpoint is not None:
-            from .whole import write_whole
-
-            state = {
-                "network": network.state_dict(),
-                "moving": [one.state_dict() for one in moving],
-                "best": best,
-                "fit": asdict(fit),
-                "epoch": epoch + 1,
-                "total_steps": total_steps,
-                "settings": settings,
-            }
-            write_whole(checkpoint, lambda path, state=state: torch.save(state, path))  # type: ignore[misc]  # mypy cannot infer it
+        if kept is not None:
+            kept.write(fit, epoch + 1, best)
         message = f"epoch {epoch + 1} of {epochs}, loss {entry['loss']:.4g}, score {entry['score']:.4g}"
         yield Progress((epoch + 1) / epochs, message, {**entry, "improved": improved})
     network.load_state_dict(best)
     network.eval()
     return fit
+
+
+class _Gradient:
+    """The gradient of a batch, in as many parts as the memory asks for.
+
+    Attributes
+    ----------
+    note : str
+        Says it to people if there are several; kept for the batches that follow.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        loss: Callable[[Any], torch.Tensor],
+        split: Callable[[Any, int], list[tuple[Any, float]]] | None,
+    ) -> None:
+        self._network, self._loss, self._split = network, loss, split
+        self._parts = 1
+        self.note = ""
+
+    def of(self, batch: Any) -> float:
+        """Leave the gradient in the network; returns the loss.
+
+        Raises
+        ------
+        MemoryError
+            If not even a part fits.
+        """
+        import torch
+
+        while True:
+            try:
+                return self._backward(batch)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(self._cut(batch, 2 * self._parts)) <= len(self._cut(batch, self._parts)):
+                    raise MemoryError(
+                        "There is not enough memory to train this network: take smaller patches or a smaller "
+                        "batch, or close other programs."
+                    ) from error
+            self._parts *= 2
+            self.note = f" (batches in {self._parts} parts: the memory does not hold a whole one)"
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _cut(self, batch: Any, parts: int) -> list[tuple[Any, float]]:
+        return [(batch, 1.0)] if self._split is None or parts == 1 else self._split(batch, parts)
+
+    def _backward(self, batch: Any) -> float:
+        self._network.zero_grad(set_to_none=True)
+        value = 0.0
+        for chunk, share in self._cut(batch, self._parts):
+            part = self._loss(chunk) * share
+            part.backward()
+            value += float(part.detach())
+        return value
+
+
+class _Checkpoint:
+    """Where a training stands, in a file from which it can be taken up.
+
+    Parameters
+    ----------
+    path : Path
+    network : torch.nn.Module
+    moving : list
+        Optimisers and schedules.
+    total_steps : int
+    settings : mapping
+        Of plain values.
+    """
+
+    def __init__(
+        self, path: Path, network: torch.nn.Module, moving: list[Any], total_steps: int, settings: Mapping[str, Any]
+    ) -> None:
+        self.path = path
+        self._network, self._moving, self._total_steps = network, moving, total_steps
+        self._settings = {key: json.dumps(value) for key, value in settings.items()}
+
+    def read(self) -> tuple[Fit, int, dict[str, torch.Tensor]]:
+        """Bring the network and what moves it to where it stood; returns the fit, the epoch and the best weights.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, or of a training with other settings.
+        """
+        import torch
+
+        try:
+            saved = torch.load(self.path, weights_only=True)
+            before = saved["settings"]
+            other = [f"{key}={before.get(key)}" for key, value in self._settings.items() if before.get(key) != value]
+            if other:
+                raise _OtherSettingsError(
+                    f"{self.path} was begun with other settings: set {', '.join(other)} to go on, or choose another "
+                    "name for the weights."
+                )
+            if saved["total_steps"] != self._total_steps:
+                raise ValueError("it is of a training of another length")
+            self._network.load_state_dict(saved["network"])
+            for one, state in zip(self._moving, saved["moving"], strict=True):
+                one.load_state_dict(state)
+            return Fit(**saved["fit"]), saved["epoch"], saved["best"]
+        except _OtherSettingsError:
+            raise
+        except Exception as error:  # torch's errors for damaged files have no common base
+            raise ValueError(
+                f"{self.path} cannot be taken up: it is damaged, or of a training with other settings. "
+                "Delete it to start anew, or give the settings of then."
+            ) from error
+
+    def write(self, fit: Fit, epoch: int, best: dict[str, torch.Tensor]) -> None:
+        """Keep where the training stands after ``epoch`` epochs."""
+        import torch
+
+        state = {
+            "network": self._network.state_dict(),
+            "moving": [one.state_dict() for one in self._moving],
+            "best": best,
+            "fit": asdict(fit),
+            "epoch": epoch,
+            "total_steps": self._total_steps,
+            "settings": self._settings,
+        }
+        write_whole(self.path, lambda path: torch.save(state, path))
