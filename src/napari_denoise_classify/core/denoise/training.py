@@ -18,13 +18,16 @@ from ..images import FloatArray
 from ..progress import Progress, Steps, run
 from ..whole import write_whole
 from . import losses
+from .networks import build, build_from
 from .pairs import Example, Images, load_examples, split_examples
 from .settings import Data, DenoiserTraining, uses_raw
 from .task import Batch, Task, levels, masked, matched
-from .weights import about_text, sha256_of
+from .weights import about_text, read_about, read_tensors, sha256_of
 
 if TYPE_CHECKING:
     import torch
+
+    from .networks.network import Network
 
 
 @dataclass(frozen=True)
@@ -71,157 +74,45 @@ def train_denoiser_iter(
     """
     import torch
 
-    from .networks import build, build_from
-    from .weights import read_about, read_tensors
-
     config = config or DenoiserTraining()
     output = Path(output)
     if output.suffix != ".safetensors":
         raise ValueError(f"{output}: the weights are written as .safetensors; give such a name.")
+    start_from = None if start_from is None else Path(start_from)
     data: Data = "noisy" if targets is None else "clean" if inputs is None else "pairs"
-    if config.upscale == 2 and data != "pairs":
-        raise ValueError("upscale=2 needs pairs: noisy images, and clean ones of twice their size.")
-    held = validation is not None, validation_targets is not None
-    if any(held) and held != (inputs is not None, targets is not None):
-        raise ValueError("Held-out images must be of the same kind as the others: noisy ones, clean ones, or both.")
     yield Progress(0.0, "reading the images")
-    options: dict[str, Any] = {
-        "samples": config.samples,
-        "upscale": config.upscale,
-        "raw": uses_raw(config, data),
-    }
-    examples = load_examples(inputs, targets, masks, **options)
-    if validation is None and validation_targets is None:
-        training, held_out = split_examples(examples, 0.1, config.seed)
-    else:
-        held_out = load_examples(validation, validation_targets, None, **options)
-        same = {(e.name, _digest(e)) for e in held_out}  # by content, too: other folders may use the same names
-        names = {e.name for e in examples if (e.name, _digest(e)) in same}
-        training = [e for e in examples if e.name not in names]
-        if not training:
-            raise ValueError(
-                "All training images are also among the validation images, so that nothing is left to train on: hold "
-                "out others."
-            )
-    if config.match_intensities and data == "pairs":
-        training, held_out = ([matched(e) for e in part] for part in (training, held_out))
-    if config.mask and masks is None:
-        training = [masked(e, config.mask) for e in training]
-    unit = start_from is not None and read_about(Path(start_from)).get("normalisation") is None
+    training, held_out = _read(inputs, targets, masks, validation, validation_targets, config, data)
+    unit = start_from is not None and read_about(start_from).get("normalisation") is None
     task = Task(training, held_out, config, data, unit)
     device = best_device()
     torch.manual_seed(config.seed)
-    network = build(config.network, **config.size())
-    if start_from is not None:
-        given = build_from(read_tensors(Path(start_from)), f"The file {Path(start_from).name}")
-        if given.step != config.network or given.samples != config.samples or given.upscale != config.upscale:
-            raise ValueError(
-                f"start_from={str(start_from)!r} is not allowed: it holds a {given.step} with {given.samples} "
-                f"samples and upscale {given.upscale}, other than the training's. Set these, or choose another file."
-            )
-        sizes = [{key: t.shape for key, t in one.state_dict().items()} for one in (network, given)]
-        if (config.depth, config.features) != (None, None) and sizes[0] != sizes[1]:
-            raise ValueError("start_from brings another size of the network: leave depth and features out.")
-        network = given
-    multiple = network.multiple
-    cell = 2 * multiple if data == "noisy" else multiple  # some losses see the image at half its size
+    network: Any = place(_network(config, start_from), device)
+    cell = (2 if data == "noisy" else 1) * network.multiple  # some losses see the image at half its size
     if config.patch % cell:
         raise ValueError(f"patch={config.patch} is not allowed: give a multiple of {cell} for this network.")
-    place(network, device)
     mixed = trains_in_bfloat16(device) if config.mixed_precision is None else config.mixed_precision
 
-    def tensor(batch: FloatArray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(batch)).to(device).permute(0, 3, 1, 2)
-
     def loss(batch: Batch) -> torch.Tensor:
-        noisy, target, weight = (tensor(part) for part in batch)
+        noisy, target, weight = (_tensor(part, device) for part in batch)
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             if data == "noisy":
                 return task.self_supervised(network, noisy).float()
             out = network(noisy)
         return losses.supervised(task.loss_name, out.float(), target, weight)
 
-    def predict(plane: FloatArray) -> FloatArray:
-        height, width = plane.shape[:2]
-        padded = np.pad(plane, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="edge")
-        with torch.inference_mode():
-            out = network(tensor(padded[None])).permute(0, 2, 3, 1)[0].float().cpu().numpy()
-        return np.asarray(out[: height * config.upscale, : width * config.upscale])
-
-    variants = task.variants()
-    whole = [c.seen[: c.seen.shape[0] // cell * cell, : c.seen.shape[1] // cell * cell] for c in task.crops]
-    whole = [plane for plane in whole if plane.size]
-    if data == "noisy" and not whole:
-        raise ValueError(f"The held-out images are too small: give some of at least {cell} × {cell} pixels.")
-
-    def figures() -> dict[str, float]:
-        if data == "noisy":
-            torch.manual_seed(config.seed)
-            with torch.no_grad():
-                values = [float(task.held_out_loss(network, tensor(c[None]))) for c in whole]
-            return {"loss": float(np.mean(values))}
-        return {
-            label: float(np.mean([task.psnr(k, predict(task.noisy(k, noise))) for k in range(len(task.crops))]))
-            for label, noise in variants.items()
-        }
-
-    latest: dict[str, float] = {}
-
-    def score() -> float:
-        latest.update(figures())
-        mean = float(np.mean(list(latest.values())))
-        return -mean if data == "noisy" else mean
-
-    def example() -> tuple[FloatArray, ...]:
-        noisy = task.noisy(0, list(variants.values())[len(variants) // 2])
-        target = task.crops[0].target
-        planes = [noisy, predict(noisy), *([target] if target is not None else [])]
-        return tuple(task.shown(p) for p in planes)
-
-    about = {
-        "step": config.network,
-        "samples": config.samples,
-        "sigma": levels(task.noise if data == "clean" else None),
-        "normalisation": None if task.normalisation is None else task.normalisation.to_dict(),
-    }
-    started_from = None if start_from is None else sha256_of(Path(start_from))
-    record: dict[str, Any] = {
-        "name": name or output.stem,
-        **about,
-        "licence": "BSD-3-Clause",
-        "file": output.name,
-        "training": {
-            "command": command,
-            "data": data,
-            "loss": task.loss_name,
-            "package_version": __version__,
-            "torch_version": torch.__version__,
-            "device": device.type,
-            "config": asdict(config),
-            "files": len({e.name for e in training}),
-            "validation_files": len({e.name for e in held_out}),
-            "started_from": started_from,
-        },
-    }
-
-    def save(epoch: int, done: int, found: dict[str, float]) -> None:
-        tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-        _save(output, tensors, about)
-        record["sha256"], record["size"] = sha256_of(output), output.stat().st_size
-        rounded = {key: round(value, 4) for key, value in found.items()}
-        record["training"] |= {"best_epoch": epoch, "epochs_done": done, "figures": rounded}
-        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-        write_whole(output.with_suffix(".json"), lambda path: path.write_text(text, encoding="utf-8"))
-
+    judge = _Judge(task, network, device, cell)
+    started_from = None if start_from is None else sha256_of(start_from)
+    result = _Result(output, task, name, command, device.type, (training, held_out), started_from)
     checkpoint = output.with_suffix(".checkpoint")
     if not resume:
         checkpoint.unlink(missing_ok=True)
-    yield Progress(0.0, f"{len(training)} planes of {record['training']['files']} images, loss {task.loss_name}")
+    files = result.record["training"]["files"]
+    yield Progress(0.0, f"{len(training)} planes of {files} images, loss {task.loss_name}")
     work = fit_iter(
         network,
         task.batches,
         loss,
-        score,
+        judge.score,
         epochs=config.epochs,
         steps_per_epoch=config.steps_per_epoch,
         learning_rate=config.learning_rate,
@@ -244,16 +135,214 @@ def train_denoiser_iter(
                 continue
             number = int(entry["epoch"])
             if entry["improved"]:
-                save(number, number, latest)
-            shown = Epoch(number, entry["loss"], entry["score"], entry["improved"], example())
+                result.write(network, number, number, judge.latest)
+            shown = Epoch(number, entry["loss"], entry["score"], entry["improved"], judge.example())
             yield Progress(progress.fraction, progress.message, shown)
     except StopIteration as stop:
         fit = stop.value
     finally:
         work.close()
-    save(fit.best_epoch, len(fit.history), figures())
+    result.write(network, fit.best_epoch, len(fit.history), judge.figures())
     checkpoint.unlink(missing_ok=True)
-    return record
+    return result.record
+
+
+def _read(
+    inputs: Images | None,
+    targets: Images | None,
+    masks: Images | None,
+    validation: Images | None,
+    validation_targets: Images | None,
+    config: DenoiserTraining,
+    data: Data,
+) -> tuple[list[Example], list[Example]]:
+    """Read the images to train on, and those held out: a tenth where none are given.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit the settings or each other, or nothing is left to train on.
+    """
+    if config.upscale == 2 and data != "pairs":
+        raise ValueError("upscale=2 needs pairs: noisy images, and clean ones of twice their size.")
+    held = validation is not None, validation_targets is not None
+    if any(held) and held != (inputs is not None, targets is not None):
+        raise ValueError("Held-out images must be of the same kind as the others: noisy ones, clean ones, or both.")
+    options: dict[str, Any] = {
+        "samples": config.samples,
+        "upscale": config.upscale,
+        "raw": uses_raw(config, data),
+    }
+    examples = load_examples(inputs, targets, masks, **options)
+    if not any(held):
+        training, held_out = split_examples(examples, 0.1, config.seed)
+    else:
+        held_out = load_examples(validation, validation_targets, None, **options)
+        same = {(e.name, _digest(e)) for e in held_out}  # by content, too: other folders may use the same names
+        names = {e.name for e in examples if (e.name, _digest(e)) in same}
+        training = [e for e in examples if e.name not in names]
+        if not training:
+            raise ValueError(
+                "All training images are also among the validation images, so that nothing is left to train on: hold "
+                "out others."
+            )
+    if config.match_intensities and data == "pairs":
+        training, held_out = ([matched(e) for e in part] for part in (training, held_out))
+    if config.mask and masks is None:
+        training = [masked(e, config.mask) for e in training]
+    return training, held_out
+
+
+def _network(config: DenoiserTraining, start_from: Path | None) -> Network:
+    """Build the network of the settings, or open the one to start from.
+
+    Raises
+    ------
+    ValueError
+        If that one is another than the settings ask for.
+    """
+    network = build(config.network, **config.size())
+    if start_from is None:
+        return network
+    given = build_from(read_tensors(start_from), f"The file {start_from.name}")
+    if given.step != config.network or given.samples != config.samples or given.upscale != config.upscale:
+        raise ValueError(
+            f"start_from={str(start_from)!r} is not allowed: it holds a {given.step} with {given.samples} "
+            f"samples and upscale {given.upscale}, other than the training's. Set these, or choose another file."
+        )
+    sizes = [{key: t.shape for key, t in one.state_dict().items()} for one in (network, given)]
+    if (config.depth, config.features) != (None, None) and sizes[0] != sizes[1]:
+        raise ValueError("start_from brings another size of the network: leave depth and features out.")
+    return given
+
+
+def _tensor(batch: FloatArray, device: torch.device) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(batch)).to(device).permute(0, 3, 1, 2)
+
+
+class _Judge:
+    """What the network makes of the held-out images.
+
+    Attributes
+    ----------
+    latest : dict
+        The figures of the last `score`.
+
+    Raises
+    ------
+    ValueError
+        If the held-out images are too small for the loss that judges them.
+    """
+
+    def __init__(self, task: Task, network: Any, device: torch.device, cell: int) -> None:
+        self._task, self._network, self._device = task, network, device
+        self._variants = task.variants()
+        whole = [c.seen[: c.seen.shape[0] // cell * cell, : c.seen.shape[1] // cell * cell] for c in task.crops]
+        self._whole = [plane for plane in whole if plane.size]
+        self.latest: dict[str, float] = {}
+        if task.data == "noisy" and not self._whole:
+            raise ValueError(f"The held-out images are too small: give some of at least {cell} × {cell} pixels.")
+
+    def figures(self) -> dict[str, float]:
+        """Measure PSNR in dB for each kind of noise, or the loss where there are no clean images."""
+        import torch
+
+        task = self._task
+        if task.data == "noisy":
+            torch.manual_seed(task.config.seed)
+            with torch.no_grad():
+                planes = (_tensor(plane[None], self._device) for plane in self._whole)
+                values = [float(task.held_out_loss(self._network, plane)) for plane in planes]
+            return {"loss": float(np.mean(values))}
+        crops = range(len(task.crops))
+        return {
+            label: float(np.mean([task.psnr(k, self._predict(task.noisy(k, noise))) for k in crops]))
+            for label, noise in self._variants.items()
+        }
+
+    def score(self) -> float:
+        """Return the mean of the figures; higher is better."""
+        self.latest = self.figures()
+        mean = float(np.mean(list(self.latest.values())))
+        return -mean if self._task.data == "noisy" else mean
+
+    def example(self) -> tuple[FloatArray, ...]:
+        """Return a held-out patch, what the network makes of it, and the target if there is one."""
+        task = self._task
+        noisy = task.noisy(0, list(self._variants.values())[len(self._variants) // 2])
+        target = task.crops[0].target
+        planes = [noisy, self._predict(noisy), *([target] if target is not None else [])]
+        return tuple(task.shown(p) for p in planes)
+
+    def _predict(self, plane: FloatArray) -> FloatArray:
+        import torch
+
+        (height, width), multiple, upscale = plane.shape[:2], self._network.multiple, self._network.upscale
+        padded = np.pad(plane, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="edge")
+        with torch.inference_mode():
+            out = self._network(_tensor(padded[None], self._device)).permute(0, 2, 3, 1)[0].float().cpu().numpy()
+        return np.asarray(out[: height * upscale, : width * upscale])
+
+
+class _Result:
+    """The weights of a training and their record, as files.
+
+    Attributes
+    ----------
+    record : dict
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        task: Task,
+        name: str,
+        command: str,
+        device: str,
+        examples: tuple[list[Example], list[Example]],
+        started_from: str | None,
+    ) -> None:
+        import torch
+
+        self._output, config = output, task.config
+        self._about = {
+            "step": config.network,
+            "samples": config.samples,
+            "sigma": levels(task.noise if task.data == "clean" else None),
+            "normalisation": None if task.normalisation is None else task.normalisation.to_dict(),
+        }
+        files, validation_files = (len({e.name for e in part}) for part in examples)
+        self.record: dict[str, Any] = {
+            "name": name or output.stem,
+            **self._about,
+            "licence": "BSD-3-Clause",
+            "file": output.name,
+            "training": {
+                "command": command,
+                "data": task.data,
+                "loss": task.loss_name,
+                "package_version": __version__,
+                "torch_version": torch.__version__,
+                "device": device,
+                "config": asdict(config),
+                "files": files,
+                "validation_files": validation_files,
+                "started_from": started_from,
+            },
+        }
+
+    def write(self, network: torch.nn.Module, epoch: int, done: int, figures: dict[str, float]) -> None:
+        """Write the weights of an epoch, the best of those that are done, and the record with its figures."""
+        output, record = self._output, self.record
+        tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+        _save(output, tensors, self._about)
+        record["sha256"], record["size"] = sha256_of(output), output.stat().st_size
+        rounded = {key: round(value, 4) for key, value in figures.items()}
+        record["training"] |= {"best_epoch": epoch, "epochs_done": done, "figures": rounded}
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        write_whole(output.with_suffix(".json"), lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def train_denoiser(
