@@ -60,11 +60,13 @@ class Rate:
 
 
 def tested(
-    rng: np.random.Generator, n: int, groups: int, strengths: tuple[float, float]
+    rng: np.random.Generator, n: int, groups: int, strengths: tuple[float, float], largest: float
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Draw truth (n,), groups (n,) and what two recipes' classifiers predict."""
+    """Draw truth (n,), groups (n,) and what two recipes' classifiers predict; one group may have a share of its own."""
     if groups:
         size = rng.lognormal(0, 0.5, groups)
+        if largest:
+            size[0] = largest / (1 - largest) * size[1:].sum()
         group = rng.choice(groups, size=n, p=size / size.sum())
         shares = rng.dirichlet(np.ones(C), size=groups)[group].cumsum(axis=1)
         truth = np.minimum((rng.random((n, 1)) > shares).sum(axis=1), C - 1)
@@ -89,7 +91,7 @@ def shipped(blocks: list[np.ndarray], by_group: bool, differences: np.ndarray) -
 def left_out(blocks: list[np.ndarray]) -> Interval:
     left = [macro_f1(block.sum(axis=0) - block) for block in blocks]
     whole = [float(macro_f1(block.sum(axis=0))) for block in blocks]
-    return jackknife_t(whole[1] - whole[0], left[1] - left[0])
+    return jackknife_t(whole[1] - whole[0], left[1] - left[0], effective_groups(blocks[0].sum(axis=1)))
 
 
 def bootstrap(blocks: list[np.ndarray], seed: int) -> np.ndarray:
@@ -97,7 +99,9 @@ def bootstrap(blocks: list[np.ndarray], seed: int) -> np.ndarray:
     return macro_f1(sums[:, C * C :]) - macro_f1(sums[:, : C * C])
 
 
-def once(n: int, groups: int, repetitions: int, seed: int, strength: float = 1.5) -> dict[str, Rate]:
+def once(
+    n: int, groups: int, repetitions: int, seed: int, largest: float = 0.0, strength: float = 1.5
+) -> dict[str, Rate]:
     """Simulate a study whose classifiers were trained once; of three intervals, the first is the shipped one."""
     hits: dict[str, list[list[float]]] = {"shipped": [], "plain percentile": [], "groups ignored": []}
     for gain in (0.0, 0.25):
@@ -106,7 +110,7 @@ def once(n: int, groups: int, repetitions: int, seed: int, strength: float = 1.5
         found: dict[str, list[Interval]] = {name: [] for name in hits}
         for k in range(repetitions):
             rng = np.random.default_rng([seed, n, groups, k, int(gain * 100)])
-            y, group, predicted = tested(rng, n, groups, strengths)
+            y, group, predicted = tested(rng, n, groups, strengths, largest)
             singles = [rows_of(y, p) for p in predicted]
             units = np.unique(group, return_inverse=True)[1]
             blocks = [np.stack([np.bincount(units, row) for row in rows.T], axis=1) for rows in singles]
@@ -124,7 +128,7 @@ def once(n: int, groups: int, repetitions: int, seed: int, strength: float = 1.5
 def true_difference(groups: int, strengths: tuple[float, float]) -> float:
     sums = [np.zeros(C * C), np.zeros(C * C)]
     for k in range(8):
-        y, _, predicted = tested(np.random.default_rng([1, k]), 250_000, 20_000 if groups else 0, strengths)
+        y, _, predicted = tested(np.random.default_rng([1, k]), 250_000, 20_000 if groups else 0, strengths, 0.0)
         for total, p in zip(sums, predicted, strict=True):
             total += np.bincount(y * C + p, minlength=C * C)
     return float(macro_f1(sums[1]) - macro_f1(sums[0]))
@@ -219,10 +223,15 @@ def report_once(repetitions: int, seed: int) -> None:
         "| trained once: tested on | false positives | coverage | width (points) | plain percentile | groups ignored |"
     )
     print("|---|---|---|---|---|---|")
-    for n, groups in ((200, 0), (1400, 0), (300, 5), (500, 8), (500, 10), (1000, 20), (1400, 40)):
-        rates = once(n, groups, repetitions * (4 if groups else 1), seed)
+    rows = (
+        *((200, 0, 0.0), (1400, 0, 0.0), (300, 5, 0.0), (500, 8, 0.0), (500, 10, 0.0), (1000, 20, 0.0)),
+        *((1400, 40, 0.0), (500, 8, 0.5), (1000, 20, 0.5)),
+    )
+    for n, groups, largest in rows:
+        rates = once(n, groups, repetitions * (4 if groups else 1), seed, largest)
         r = rates["shipped"]
         what = f"{n} samples" + (f" of {groups} groups" if groups else "")
+        what += f", one with {100 * largest:.0f} %" if largest else ""
         others = [
             f"{rates[name].false_positives:.1f} / {rates[name].coverage:.1f} %" if name in rates else ""
             for name in ("plain percentile", "groups ignored")

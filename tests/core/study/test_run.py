@@ -117,6 +117,17 @@ def test_what_is_fitted_is_fitted_on_training_samples(make_crops: Callable[..., 
     assert ndc.study(data, RECIPES, FAST, intensity_range=(0, 65535), **settings).notes == []
 
 
+def test_images_of_unequal_size_are_compared_on_one_scale(make_crops: Callable[..., Crops]) -> None:
+    """Their noise was made on the range of all, not on that of those of their size."""
+    data = make_crops(dtype="uint16")
+    dim = [image[: 12 + i % 7, : 12 + i % 7] // (2 + 7 * (i % 7)) + 15_000 for i, image in enumerate(data.images)]
+    unequal = dataclasses.replace(data, images=dim)
+    result = ndc.study(unequal, {"raw": ndc.Recipe()}, ["knn"], FOLDS, noise=["", "gaussian:10"], explain="")
+    assert result.quality is not None
+    psnr = result.quality.set_index(["noise", "recipe"])["psnr"]
+    assert psnr["gaussian:10", "raw"] == pytest.approx(20 * np.log10(255 / 10), abs=0.7)
+
+
 def test_noise_is_fresh_for_each_image_and_the_same_for_each_recipe(crops: Crops) -> None:
     result = ndc.study(crops, RECIPES, ["knn"], FOLDS, noise=["", "gaussian:10", "gaussian:40"])
     assert result.conditions == ("", "gaussian:10", "gaussian:40")

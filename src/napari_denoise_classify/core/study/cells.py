@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +28,8 @@ from ..recipe import Recipe
 from ..whole import write_whole
 from .declaration import Candidate
 from .designs import Split, balanced_folds
+
+_log = logging.getLogger(__name__)
 
 _INNER_FOLDS = 3
 Doubles = npt.NDArray[np.float64]
@@ -188,6 +192,7 @@ def outcome_iter(
             work = heats_iter(classifier, take(X, explained), explain, targets)
             heats = yield from within(work, 0.8, 1.0, "explaining")
         except Exception as error:  # an explanation that fails is no reason to lose the cell
+            _log.debug("no explanation", exc_info=True)
             remark = str(error)
     return Outcome(parts, fitted.tuned, fitted.seconds + time.perf_counter() - start, heats, remark)
 
@@ -200,6 +205,7 @@ def score_rows(
     for (fold, test), proba in zip(split.tests, outcome.proba, strict=True):
         predicted = np.array(classes)[proba.argmax(axis=1)]
         found = Evaluation.of(y[test], predicted, classes, proba)
+        truth = set(y[test].tolist())
         rows.append(
             {
                 **place(split, fold, test),
@@ -209,7 +215,8 @@ def score_rows(
                 "roc_auc": found.roc_auc,
                 "ece": found.ece,
                 "brier": found.brier,
-                **{f"f1_{name}": found.f1[name] for name in classes},
+                # Of a class that no sample here has, nothing is known; 0 would count as wrong.
+                **{f"f1_{name}": found.f1[name] if name in truth else math.nan for name in classes},
                 "seconds": outcome.seconds / len(split.tests),
                 "status": "done",
                 "error": "",

@@ -17,12 +17,13 @@ from .tables import cells_of, classes_of, codes_of, predictions_of, proba_of
 if TYPE_CHECKING:
     from .result import StudyResult
 
-FOLDS, REPEATS, SAMPLES, GROUPS, FEW_GROUPS = (
+FOLDS, REPEATS, SAMPLES, GROUPS, FEW_GROUPS, POOLED = (
     "corrected t over folds",
     "corrected t over repeats",
     "bootstrap over samples",
     "bootstrap over groups",
     "jackknife t over groups",
+    "all folds together",
 )
 
 
@@ -46,15 +47,22 @@ def differences(result: StudyResult, metrics: Sequence[str]) -> pd.DataFrame:
                 row["reference"] = study.reference
                 rows.append(row)
                 pairs = _pairs(result, classifier, recipe, metric)
-                d = pairs["difference"].to_numpy(float)
+                known = pairs[pairs["difference"].notna()]
+                d = known["difference"].to_numpy(float)
                 row |= {"difference": math.nan, "method": "", "units": 0, **_named(UNKNOWN)}
-                row |= {"p_naive": paired_t(d).p, "p_wilcoxon": _wilcoxon(d)}
-                if not len(d):
+                row |= {"p_naive": math.nan, "p_wilcoxon": math.nan}
+                if not len(pairs):
                     continue
-                if study.design.layout == "cross-validation" or pairs["repeat"].nunique() > 1:
-                    _several(row, pairs, study.design.layout)
-                else:
+                if metric != "ece":  # that of a single fold or partition says little
+                    row |= {"p_naive": paired_t(d).p, "p_wilcoxon": _wilcoxon(d)}
+                layout = study.design.layout
+                if layout != "cross-validation" and pairs["repeat"].nunique() == 1:
+                    # Here all parts count together: also those that have no figure of their own.
                     once.append((row, frozenset(zip(pairs["repeat"], pairs["fold"], strict=True))))
+                elif metric == "ece":
+                    _calibration(row, result, pairs)
+                else:
+                    _several(row, known, layout)
     _trained_once(result, once)
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
@@ -72,7 +80,7 @@ def _pairs(result: StudyResult, classifier: str, recipe: str, metric: str) -> pd
     )
     both = one.merge(other[[*keys, metric]], on=keys, suffixes=("", "_reference"))
     both["difference"] = both[metric] - both[f"{metric}_reference"]
-    return both[both["difference"].notna()]
+    return both
 
 
 def _wilcoxon(d: npt.NDArray[np.float64]) -> float:
@@ -95,8 +103,54 @@ def _several(row: dict[str, Any], pairs: pd.DataFrame, layout: str) -> None:
         sizes = {"difference": "mean", "n_test": "sum", "n_train": "mean"}
         pairs, row["method"] = pairs.groupby("repeat").agg(sizes), REPEATS
     d = pairs["difference"].to_numpy(float)
+    if not len(d):
+        return
     ratio = float((pairs["n_test"] / pairs["n_train"]).mean())
     row |= {"difference": 100 * float(d.mean()), "units": len(d), **_named(paired_t(d, ratio))}
+
+
+def _calibration(row: dict[str, Any], result: StudyResult, pairs: pd.DataFrame) -> None:
+    """Fill in the difference of the calibration errors of all predictions of a repeat together.
+
+    Of few predictions the calibration error is too large, and the more so the fewer they are: differences of single
+    folds are differences of that. Repeats of a split give an interval; folds of one data set do not.
+    """
+    keys = pd.MultiIndex.from_frame(pairs[["repeat", "fold"]])
+    one, other = (
+        pooled(result, row["classifier"], row[name], keys)["ece"].to_numpy(float) for name in ("recipe", "reference")
+    )
+    d = one - other
+    row |= {"difference": 100 * float(d.mean()), "method": POOLED, "units": len(d)}
+    if not np.any(np.abs(d) > 1e-12):
+        row |= _named(Interval(0.0, 0.0, 1.0))
+    elif result.study.design.layout != "cross-validation":
+        sizes = pairs.groupby("repeat").agg({"n_test": "sum", "n_train": "mean"})
+        row |= {"method": REPEATS, **_named(paired_t(d, float((sizes["n_test"] / sizes["n_train"]).mean())))}
+
+
+def pooled(result: StudyResult, classifier: str, recipe: str, keys: pd.MultiIndex | None = None) -> pd.DataFrame:
+    """Return the scores of all test predictions of each repeat together.
+
+    Parameters
+    ----------
+    result : StudyResult
+    classifier, recipe : str
+    keys : MultiIndex of (repeat, fold), optional
+        Of these parts only.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each repeat, with the columns of `scores_of`.
+    """
+    predictions, classes = predictions_of(result, classifier, recipe), classes_of(result)
+    if keys is not None:
+        predictions = predictions[pd.MultiIndex.from_frame(predictions[["repeat", "fold"]]).isin(keys)]
+    scores = [
+        scores_of(sample_rows(*codes_of(part, classes), proba_of(part, classes)).sum(axis=0), classes)
+        for _, part in predictions.groupby("repeat")
+    ]
+    return pd.DataFrame(scores, columns=None if scores else ["macro_f1", "ece"], dtype=float)
 
 
 def _trained_once(result: StudyResult, asked: list[tuple[dict[str, Any], frozenset[tuple[int, int]]]]) -> None:
@@ -115,6 +169,8 @@ class _UnitSums:
     def __init__(self, result: StudyResult, cells: list[tuple[str, str]], shared: frozenset[tuple[int, int]]) -> None:
         self.classes = classes_of(result)
         blocks, self.influences, self.auc = [], {}, {}
+        self._said: dict[tuple[str, str], tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]] = {}
+        self._without: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
         self.samples: npt.NDArray[Any] | None = None
         for cell in cells:
             table = predictions_of(result, *cell)
@@ -131,6 +187,7 @@ class _UnitSums:
                 raise ValueError(f"{cell[1]} and {cell[0]} were not tested on the same samples as others: run again.")
             truth, predicted = codes_of(table, self.classes)
             proba = proba_of(table, self.classes)
+            self._said[cell] = truth, proba
             blocks.append(self._sum(sample_rows(truth, predicted, proba)))
             self.auc[cell], influence = auc_parts(truth, proba)
             self.influences[cell] = self._sum(influence[:, None])[:, 0]
@@ -151,6 +208,14 @@ class _UnitSums:
         np.add.at(out, self.unit, rows)
         return out
 
+    def _auc_without(self, cell: tuple[str, str]) -> npt.NDArray[np.float64]:
+        """Return the ROC-AUC of a cell without each group."""
+        if cell not in self._without:
+            truth, proba = self._said[cell]
+            rest = (self.unit != unit for unit in range(self.units))
+            self._without[cell] = np.array([auc_parts(truth[here], proba[here])[0] for here in rest])
+        return self._without[cell]
+
     def fill(self, row: dict[str, Any], cell: tuple[str, str], reference: tuple[str, str]) -> None:
         """Put the difference and its interval into a row of `tests`."""
         metric = row["metric"]
@@ -158,11 +223,17 @@ class _UnitSums:
         row["units"] = self.units
         if metric == "roc_auc":
             estimate = self.auc[cell] - self.auc[reference]
-            influence = self.influences[cell] - self.influences[reference]
-            row["method"] = "DeLong t over groups" if self.by_group else "DeLong t over samples"
-            interval = jackknife_t(estimate, estimate + influence * self.units / max(self.units - 1, 1))
+            if self.by_group:  # influences are linear, and understate a group that outweighs the others
+                row["method"] = FEW_GROUPS
+                left_out = self._auc_without(cell) - self._auc_without(reference)
+            else:
+                row["method"] = "DeLong t over samples"
+                influence = self.influences[cell] - self.influences[reference]
+                left_out = estimate + influence * self.units / max(self.units - 1, 1)
+            interval = jackknife_t(estimate, left_out, self.effective)
         else:
             estimate = float(self.whole[cell][metric] - self.whole[reference][metric])
             differences = self.resampled[cell][metric] - self.resampled[reference][metric]
-            interval = jackknife_t(estimate, differences) if self.few else percentile(differences, self.effective)
+            known = (differences, self.effective)
+            interval = jackknife_t(estimate, *known) if self.few else percentile(*known)
         row |= {"difference": 100 * estimate, **_named(interval)}

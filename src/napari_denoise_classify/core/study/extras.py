@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .grid import Grid
+
+_log = logging.getLogger(__name__)
 
 _EXAMPLES = 6
 _COMPARED = 256
@@ -59,6 +62,7 @@ def quality_iter(grid: Grid) -> Steps[pd.DataFrame | None]:
     chosen = np.sort(rng.permutation(len(grid.data))[:_COMPARED]).tolist()
     clean = [grid.data.images[i] for i in chosen]
     rows: list[dict[str, Any]] = []
+    low, high = images.noise_range
     for k, noise in enumerate(noises):
         scale = images.range_of(noise if study.training == "matched" else "", grid.splits[0].train)
         made: dict[str, list[Image]] = {}
@@ -68,13 +72,14 @@ def quality_iter(grid: Grid) -> Steps[pd.DataFrame | None]:
                 work = images.processed_iter(noise, recipe, scale, chosen)
                 made[name] = yield from within(work, k / len(noises), k / len(noises), "comparing images")
             except Exception:  # its cells have failed for the same reason, and say so
+                _log.debug("no comparison of %s", name, exc_info=True)
                 continue
         tables = []
         for shape in dict.fromkeys(image.shape for image in clean):
             at = [i for i, image in enumerate(clean) if image.shape == shape]
             stacks = {name: _stack([found[i] for i in at]) for name, found in made.items()}
             if stacks:
-                comparing = compare_iter(_stack([clean[i] for i in at]), stacks)
+                comparing = compare_iter(_stack([clean[i] for i in at]), stacks, high - low)
                 table = yield from within(comparing, k / len(noises), (k + 1) / len(noises))
                 tables.append(table[table["plane"] != "mean"])
         if tables:
@@ -121,6 +126,7 @@ def examples_iter(grid: Grid, predictions: pd.DataFrame) -> Steps[tuple[list[dic
                     parts.append(applied.kept)
                 kept[name] = float(np.mean(parts))
         except Exception:  # its cells have failed for the same reason, and say so
+            _log.debug("no examples of %s", name, exc_info=True)
             continue
     heard = {classifier for _, _, classifier in grid.heats}
     speaker = next((name for name in study.classifiers if name in heard), next(iter(study.classifiers)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from ..._version import __version__
 from ..classify.datasets import Crops
 from ..classify.splits import IntArray
 from ..device import precision
-from ..explain.drift import heat_drift
+from ..explain.drift import drift_table_iter
 from ..images import FloatArray
 from ..progress import Progress, Steps, within
 from ..recipe import Recipe
@@ -28,6 +29,8 @@ from .seconds import Spent
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_log = logging.getLogger(__name__)
 
 _EXPLAINED = 48
 
@@ -142,6 +145,7 @@ class Grid:
                     self._spend()  # a program that is killed has no other moment
                 found = score_rows(outcome, cell.split, self.data.labels, self.data.classes)
             except Exception as error:  # one failing cell is reported, and the rest goes on
+                _log.debug("the cell %s failed", label, exc_info=True)
                 found = failed_rows(_sentence(error), cell.split, self.data.classes)
             else:
                 self.reused += reused
@@ -289,8 +293,8 @@ class Grid:
             if recipe == self.study.reference or before is None:
                 continue
             columns: dict[str, Any] = {"condition": condition, "recipe": recipe, "classifier": classifier}
-            iou = heat_drift(before, heats)["iou"].to_numpy()
-            tables.append(pd.DataFrame({**columns, "sample": self.explained, "iou": iou}))
+            table = yield from within(drift_table_iter(before, heats), 0.0, 1.0)
+            tables.append(pd.DataFrame({**columns, "sample": self.explained, "iou": table["iou"].to_numpy()}))
         remarks = [f"Some samples could not be explained: {text}" for text in self.remarks]
         return (pd.concat(tables, ignore_index=True) if tables else None), remarks
 

@@ -51,7 +51,7 @@ def paired_t(differences: npt.ArrayLike, test_to_train: float = 0.0, level: floa
     return _t_interval(float(d.mean()), error, len(d) - 1, level, stats)
 
 
-def _t_interval(estimate: float, error: float, freedom: int, level: float, stats: ModuleType) -> Interval:
+def _t_interval(estimate: float, error: float, freedom: float, level: float, stats: ModuleType) -> Interval:
     t = stats.t
     if error < 1e-12:  # all alike: no spread to judge by
         return Interval(estimate, estimate, 1.0 if abs(estimate) < 1e-12 else 0.0)
@@ -59,7 +59,9 @@ def _t_interval(estimate: float, error: float, freedom: int, level: float, stats
     return Interval(estimate - half, estimate + half, float(2 * t.sf(abs(estimate) / error, freedom)))
 
 
-def jackknife_t(estimate: float, left_out: npt.ArrayLike, level: float = 0.95) -> Interval:
+def jackknife_t(
+    estimate: float, left_out: npt.ArrayLike, effective: float | None = None, level: float = 0.95
+) -> Interval:
     """Return the t interval from estimates that each leave one group out.
 
     Parameters
@@ -67,16 +69,20 @@ def jackknife_t(estimate: float, left_out: npt.ArrayLike, level: float = 0.95) -
     estimate : float
     left_out : (U,) array
         The estimate without each group.
+    effective : float, optional
+        How many groups of equal size tell as much, see `effective_groups`: with one group that outweighs the others,
+        their number says nothing about how well the spread is known. Default: U.
     level : float
     """
     from scipy import stats
 
     left = np.asarray(left_out, float)
     units = len(left)
-    if units < 2:
+    freedom = (units if effective is None else effective) - 1
+    if units < 2 or freedom <= 0 or not np.isfinite(left).all():
         return UNKNOWN
     error = math.sqrt((units - 1) / units * float(((left - left.mean()) ** 2).sum()))
-    return _t_interval(estimate, error, units - 1, level, stats)
+    return _t_interval(estimate, error, freedom, level, stats)
 
 
 def effective_groups(sizes: npt.ArrayLike) -> float:
@@ -113,6 +119,8 @@ def percentile(replicates: npt.ArrayLike, units: float, level: float = 0.95) -> 
         return UNKNOWN
     stretch = math.sqrt(units / (units - 1))
     tail = float(stats.norm.cdf(-stretch * stats.t.ppf((1 + level) / 2, units - 1)))
+    if tail * len(r) < 1:  # no resample lies so far out
+        return _t_interval(float(r.mean()), stretch * float(r.std()), units - 1, level, stats)
     low, high = np.quantile(r, [tail, 1 - tail])
     # The level at which the interval would just touch 0; no resample there still leaves one in R + 1.
     beyond = (min(int((r <= 0).sum()), int((r >= 0).sum())) + 1) / (len(r) + 1)

@@ -54,7 +54,7 @@ class Prepared:
             return self.data.images, self.keys
         if noise not in self._noisy:
             model = parse_noise(noise)
-            low, high = self.given or self.range_of("", range(len(self.data)))
+            low, high = self.noise_range
             images = []
             for i, image in enumerate(self.data.images):
                 rng = np.random.default_rng((self.seed, 5, i))
@@ -62,6 +62,11 @@ class Prepared:
                 images.append(from_float(values, image.dtype))
             self._noisy = {noise: (images, [image_key(image) for image in images])}  # only the latest is kept
         return self._noisy[noise]
+
+    @property
+    def noise_range(self) -> Range:
+        """The intensity range that 0 and 255 grey levels of noise stand for."""
+        return self.given or self.range_of("", range(len(self.data)))
 
     def range_of(self, noise: str, indices: Sequence[int] | range | np.ndarray) -> Range:
         """Return the intensity range over some of the images."""

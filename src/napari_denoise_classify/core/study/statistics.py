@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .differences import FEW_GROUPS, FOLDS, GROUPS, REPEATS, SAMPLES, differences
+from .differences import FEW_GROUPS, FOLDS, GROUPS, POOLED, REPEATS, SAMPLES, differences, pooled
 from .intervals import holm
 from .scores import sample_rows, scores_of
 from .tables import (
@@ -19,8 +19,6 @@ from .tables import (
     condition_name,
     each_condition,
     metrics_of,
-    predictions_of,
-    proba_of,
     stack,
 )
 
@@ -62,8 +60,9 @@ def summary(result: StudyResult) -> pd.DataFrame:
     pandas.DataFrame
         A row for each classifier and recipe, and one for always saying the majority class: ``classifier``,
         ``recipe``, ``n`` (folds or partitions that were done), ``failed``, ``macro_f1_pooled`` (of all test
-        predictions of a repeat together, mean over repeats), and each metric with its ``<metric>_sd``. Several
-        conditions make a column ``condition``.
+        predictions of a repeat together, mean over repeats), and each metric with its ``<metric>_sd``. ``ece`` is of
+        all predictions of a repeat together, too: of few it is too large. Several conditions make a column
+        ``condition``.
     """
     parts = [(name, _summary(part)) for name, part in each_condition(result)]
     return stack(parts)
@@ -78,8 +77,9 @@ def _summary(result: StudyResult) -> pd.DataFrame:
             done = cells[cells["status"] == "done"]
             row: dict[str, Any] = {"classifier": classifier, "recipe": recipe}
             row |= {"n": len(done), "failed": len(cells) - len(done)}
-            row["macro_f1_pooled"] = _pooled(result, classifier, recipe)
-            rows.append(row | _moments(done, columns))
+            together = pooled(result, classifier, recipe)
+            row["macro_f1_pooled"] = _moments(together, ["macro_f1"])["macro_f1"]
+            rows.append(row | _moments(done, columns) | _moments(together, ["ece"]))
     majority = _majority(result)
     row = {"classifier": MAJORITY, "recipe": "", "n": len(majority), "failed": 0, "macro_f1_pooled": math.nan}
     rows.append(row | _moments(majority, columns))
@@ -94,15 +94,6 @@ def _moments(table: pd.DataFrame, columns: list[str]) -> dict[str, float]:
         found[column] = float(values.mean()) if len(values) else math.nan
         found[f"{column}_sd"] = float(values.std(ddof=1)) if len(values) > 1 else math.nan
     return found
-
-
-def _pooled(result: StudyResult, classifier: str, recipe: str) -> float:
-    predictions, classes = predictions_of(result, classifier, recipe), classes_of(result)
-    scores = []
-    for _, part in predictions.groupby("repeat"):
-        rows = sample_rows(*codes_of(part, classes), proba_of(part, classes))
-        scores.append(float(scores_of(rows.sum(axis=0), classes)["macro_f1"]))
-    return float(np.mean(scores)) if scores else math.nan
 
 
 def _majority(result: StudyResult) -> pd.DataFrame:
@@ -211,12 +202,17 @@ def sentence(row: dict[Any, Any], margin: float) -> str:
     classifier = CLASSIFIER_NAMES.get(row["classifier"], row["classifier"])
     where = f"With {condition_name(row['condition'])}: " if "condition" in row else ""
     if math.isnan(row["difference"]):
+        if row.get("method"):
+            return f"{where}{recipe} and {classifier}: no {metric}, as the test samples are of one class."
         return f"{where}{recipe} and {classifier}: not tested, because cells failed."
     points = f"[{number(row['low'])}, {number(row['high'])}]"
     if math.isnan(row["low"]):
+        why = "there are too few folds or groups"
+        if row.get("method") == POOLED:
+            why = "a fold by itself is too small"
         return (
-            f"{where}{recipe} and {classifier}: the {metric} differs by {number(row['difference'])} points, and there "
-            "are too few folds or groups to say how sure that is."
+            f"{where}{recipe} and {classifier}: the {metric} differs by {number(row['difference'])} points, and {why} "
+            "to say how sure that is."
         )
     if row["difference"] == row["low"] == row["high"] == 0:
         return f"{where}{recipe} changes nothing about {classifier}'s {metric}: it is the same wherever it was tested."
