@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify.cli.study import named_classifiers, named_recipes
 from napari_denoise_classify.core.progress import run
 from napari_denoise_classify.core.study.run import FinishedCell, study_iter
+from napari_denoise_classify.core.study.text import named_classifiers, named_recipes
 
 
 def main() -> None:
@@ -55,8 +55,8 @@ def main() -> None:
     start = time.perf_counter()
     work = study_iter(
         options.data,
-        recipes=named_recipes(options.recipe),
-        classifiers=named_classifiers(options.classifier),
+        recipes=named_recipes(options.recipe or ()) or None,
+        classifiers=named_classifiers(options.classifier or ()) or None,
         folder=options.folder,
         cache=options.cache,
         **settings,
