@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import tifffile
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify.core.classify.fields import CropField, field_of, pixel_size_of
+from napari_denoise_classify.core.classify.fields import CropField, Unit, field_of, pixel_size_of
 from napari_denoise_classify.core.classify.marked import load_marked
 from napari_denoise_classify.core.classify.objects import listed_classes
 from napari_denoise_classify.core.classify.sampling import crops_from_objects, crops_from_points, join_crops
@@ -106,6 +107,33 @@ def test_the_field_in_micrometres_travels_with_the_classifier(rng: np.random.Gen
     coarse = ndc.classify(image, clf, centres=at)
     assert coarse.crop_size == 8
     np.testing.assert_allclose(there.table["p_a"], coarse.table["p_a"])  # the same pixels, averaged back
+
+
+@pytest.mark.parametrize("unit", ["µm", "object"])
+def test_images_of_other_pixel_sizes_have_their_field_in_common(
+    rng: np.random.Generator, tmp_path: Path, unit: Unit
+) -> None:
+    field = CropField(16.0 if unit == "µm" else 0.5, unit)
+    labels = np.zeros((200, 200), int)
+    labels[60:70, 60:70], labels[60:70, 120:130] = 1, 2
+    marks = listed_classes([1, 2], ["a", "b"])
+    parts = [
+        crops_from_objects(rng.integers(0, 255, (200, 200), np.uint8), labels, marks, crop=replace(field, pixel_size=p))
+        for p in (0.5, 0.25, 0.25, 0.5)
+    ]
+    assert join_crops(parts[1:3]).field == replace(field, pixel_size=0.25)
+    crops = join_crops(parts)
+    assert crops.field == field
+    clf = ndc.train_classifier(crops, "knn", input_size=8)
+    clf.save(tmp_path / "m.ndc")
+    clf = ndc.load_classifier(tmp_path / "m.ndc")
+    assert field_of(clf.training, clf.crop_size) == field
+    if unit == "µm":
+        assert {image.shape for image in crops.images} == {(32, 32), (64, 64)}
+        found = ndc.classify(rng.integers(0, 255, (300, 300), np.uint8), clf, centres=[[150, 150]], pixel_size=0.125)
+        assert found.crop_size == 128
+    other = crops_from_points(np.zeros((32, 32), np.uint8), [[9, 9]], ["a"], crop=9)
+    assert join_crops([*parts, other]).field is None
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -55,6 +56,23 @@ def test_points_of_two_images_are_two_groups(fields: Path) -> None:
     found = pd.read_csv(fields / "fine_classes.csv")
     assert found["class"].tolist() == table["class"].tolist()
     assert set(found["group"]) == {"slide 1"}
+
+
+def test_micrometres_hold_for_images_of_other_pixel_sizes(fields: Path) -> None:
+    for name, factor in (("fine", 2), ("finer", 4)):
+        pixels = np.kron(tifffile.imread(fields / "a.tif"), np.ones((factor, factor), np.uint8))
+        how = {"resolution": (2 * factor, 2 * factor), "metadata": {"unit": "um"}}
+        tifffile.imwrite(fields / f"{name}.tif", pixels, imagej=True, **how)
+        table = pd.read_csv(fields / "a.csv")
+        table[["y", "x"]] = factor * table[["y", "x"]] + (factor - 1) / 2
+        table.to_csv(fields / f"{name}.csv", index=False)
+    images = [part for n in ("a", "fine") for part in ("--image", fields / f"{n}.tif", "--points", fields / f"{n}.csv")]
+    run("train", *images, "--crop-size", 8, "--crop-unit", "um", *FOREST, "-o", fields / "m.ndc")
+    assert ndc.load_classifier(fields / "m.ndc").training["crop"] == {"size": 8.0, "unit": "µm", "pixel_size": None}
+    table.iloc[:2].to_csv(fields / "finer.csv", index=False)
+    how = ("--points", fields / "finer.csv", "-m", "occlusion", "--patch-size", 32, "-o", fields / "out")
+    run("explain", fields / "finer.tif", "--model", fields / "m.ndc", *how)
+    assert json.loads((fields / "out" / "finer_record.json").read_text())["crop_size"] == 64
 
 
 def test_images_of_one_name_are_told_apart_by_their_folders(fields: Path, monkeypatch: pytest.MonkeyPatch) -> None:

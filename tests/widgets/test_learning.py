@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_denoise_classify.core.classify.fields import CropField
 from napari_denoise_classify.widgets.class_layers import recolour
 from napari_denoise_classify.widgets.classify import TRAIN
 from napari_denoise_classify.widgets.layers import METADATA_KEY
@@ -223,6 +224,22 @@ def test_a_class_that_somebody_wrote_into_the_features_has_a_colour(make_napari_
     recolour(viewer, "a", "#00ff00")
     assert labels.metadata[METADATA_KEY]["colours"] == {"a": "#00ff00"}
     np.testing.assert_allclose(points.face_color[:, :3], [[0, 1, 0], [0.5, 0.5, 0.5]], atol=0.01)
+
+
+def test_micrometres_hold_for_kept_images_of_other_pixel_sizes(open_dock, field):
+    image, centres, classes, _ = field
+    viewer, dock = open_dock("Classify")
+    dock.task.value = TRAIN
+    rows = dock.labelled
+    rows.samples.value, rows.crop.unit.value, rows.crop.number.value = "points", "µm", 8
+    for name, size in (("coarse", 0.5), ("fine", 0.25)):
+        where = {"scale": (size, size), "units": ("um", "um")}
+        rows.image.value = viewer.add_image(image, name=name, **where)
+        rows.points.value = viewer.add_points(centres, features={"class": classes}, name=f"{name} clicks", **where)
+        rows.keep()
+    crops, _ = rows.load()()
+    assert {crop.shape for crop in crops.images} == {(16, 16), (32, 32)}
+    assert crops.field == CropField(8, "µm")
 
 
 def test_samples_that_are_kept_twice_are_there_once(open_dock, field):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -33,12 +33,12 @@ class CropField:
     unit : {"px", "µm", "object"}
         With ``"object"`` each crop is the square around the object's centre that holds the object and the margin.
     pixel_size : float or None
-        Micrometres per pixel of the images that the crops were cut from, where it is known.
+        Micrometres per pixel of the images that the crops were cut from, where it is known and the same for all.
 
     Raises
     ------
     ValueError
-        If one of them is not allowed, or micrometres are asked for where the pixel size is unknown.
+        If one of them is not allowed.
     """
 
     size: float
@@ -116,6 +116,17 @@ def field_of(training: Mapping[str, Any], crop_size: int) -> CropField:
         return CropField(**training["crop"])
     except (KeyError, TypeError, ValueError):
         return CropField(crop_size)
+
+
+def common_field(fields: Iterable[CropField | None]) -> CropField | None:
+    """Return the field that the crops of several images share; None if there is none, or one does not tell it.
+
+    The images may differ in their pixel size: what crops in µm or of the objects' size show does not depend on it.
+    """
+    first, *others = set(fields)
+    if first is None or any(other is None or (other.size, other.unit) != (first.size, first.unit) for other in others):
+        return None
+    return replace(first, pixel_size=None) if others else first
 
 
 def micrometres(value: float, unit: str) -> float | None:

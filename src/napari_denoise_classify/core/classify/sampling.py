@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..images import PlaneImage
 from .cutting import cut_iter
 from .datasets import Crops, Image
-from .fields import CropField, Sizes
+from .fields import CropField, Sizes, common_field
 from .neighbours import Places
 from .objects import Marks, Objects, measure_objects
 
@@ -237,13 +237,12 @@ def join_crops(parts: Sequence[Crops]) -> Crops:
     if len({part.groups is None for part in parts}) > 1:
         raise ValueError("Some of the images have groups and some have none: give all of them groups, or none.")
     groups = [part.groups for part in parts if part.groups is not None]
-    fields = {part.field for part in parts}
     places = [part.places for part in parts if part.places is not None]
     return Crops(
         [image for part in parts for image in part.images],
         np.concatenate([part.labels for part in parts]),
         np.concatenate(groups) if groups else None,
         [name for part in parts for name in part.names],
-        fields.pop() if len(fields) == 1 else None,
+        common_field(part.field for part in parts),
         Places.joined(places) if len(places) == len(parts) else None,
     )
