@@ -114,6 +114,19 @@ def test_folds_keep_groups_together_where_there_are_enough() -> None:
     assert len(parts) == 3
 
 
+@pytest.mark.parametrize("holding", [2, 3, 4])
+def test_whole_groups_are_found_wherever_they_leave_every_class_to_learn_from(holding: int) -> None:
+    groups = np.repeat(np.arange(12), 10)
+    codes = np.where((groups < holding) & (np.arange(120) % 10 < 5), 2, np.arange(120) % 2)
+    for seed in range(50):
+        parts, by_group = calibration_folds(codes, groups, seed)
+        assert by_group
+        for train, test in parts:
+            assert not set(groups[train]) & set(groups[test])
+            assert set(codes[train]) == {0, 1, 2}
+            assert len(test) == 40
+
+
 # --- classifiers ----------------------------------------------------------------------------------------------------
 
 

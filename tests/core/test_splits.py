@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_denoise_classify import Crops
-from napari_denoise_classify.core.classify.splits import folds, holdout
+from napari_denoise_classify.core.classify.splits import TooFewGroupsError, balanced_parts, by_groups, folds, holdout
 
 fractions = st.floats(0.05, 0.95)
 seeds = st.integers(0, 1000)
@@ -107,6 +107,48 @@ def test_folds_cover_everything_once_and_keep_groups_together(
         assert not set(np.array(groups)[train]) & set(np.array(groups)[test])
         assert set(np.array(y)[train]) == set(y)
     assert len(found) == min(n_splits, len(set(groups)))
+
+
+@given(seeds, st.integers(40, 200), st.integers(2, 5), st.integers(2, 10))
+def test_parts_without_groups_differ_by_one_of_each_class(seed: int, n: int, n_classes: int, n_parts: int) -> None:
+    y = np.random.default_rng(seed).integers(n_classes, size=n).astype(str)
+    parts = balanced_parts(y, None, n_parts, seed)
+    assert sorted(np.concatenate(parts)) == list(range(n))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    for name in np.unique(y):
+        counts = [(y[part] == name).sum() for part in parts]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_parts_by_group_are_alike() -> None:
+    rng = np.random.default_rng(0)
+    y, groups = rng.integers(4, size=2000).astype(str), rng.integers(60, size=2000)
+    parts = balanced_parts(y, groups, 5, 0)
+    for name in np.unique(y):
+        shares = [(y[part] == name).sum() / (y == name).sum() for part in parts]
+        assert max(shares) - min(shares) < 0.03
+
+
+def test_groups_are_mixed_only_where_there_are_too_few() -> None:
+    y = np.array(["a", "b"] * 6)
+    with pytest.raises(TooFewGroupsError):
+        folds(y, np.zeros(12), 3, 0)
+    _, whole = by_groups(lambda those: folds(y, those, 3, 0), np.zeros(12))
+    assert not whole
+    assert by_groups(lambda those: those is None, None) == (True, False)
+    asked = []
+
+    def wrong(those: np.ndarray | None) -> None:
+        asked.append(those)
+        raise ValueError("something else")
+
+    with pytest.raises(ValueError, match="something else"):
+        by_groups(wrong, y)
+    assert len(asked) == 1
+    with pytest.raises(ValueError, match="class 'b' has one sample") as error:
+        folds(["a", "a", "b"], None, 3, 0)
+    assert not isinstance(error.value, TooFewGroupsError)
 
 
 def test_folds_without_groups_are_stratified() -> None:

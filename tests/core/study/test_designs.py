@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from napari_denoise_classify.core.study.declaration import Design
-from napari_denoise_classify.core.study.designs import Split, balanced_parts, make_splits, minimum_per_class
+from napari_denoise_classify.core.study.designs import Split, make_splits, minimum_per_class
 
 LAYOUTS = ["partitions:partitions=4", "holdout:test_fraction=0.3,repeats=2", "cross-validation:folds=3,repeats=2"]
 
@@ -45,26 +45,6 @@ def test_groups_never_split(seed: int, n: int, n_groups: int, n_classes: int, la
         else:
             (split,) = mine
             assert sorted([*split.train, *tested]) == list(range(len(y)))
-
-
-@given(st.integers(0, 10_000), st.integers(40, 200), st.integers(2, 5), st.integers(2, 10))
-def test_parts_without_groups_differ_by_one_of_each_class(seed: int, n: int, n_classes: int, n_parts: int) -> None:
-    y, _ = draw(seed, n, 2, n_classes)
-    parts = balanced_parts(y, None, n_parts, seed)
-    assert sorted(np.concatenate(parts)) == list(range(n))
-    sizes = [len(part) for part in parts]
-    assert max(sizes) - min(sizes) <= 1
-    for name in np.unique(y):
-        counts = [(y[part] == name).sum() for part in parts]
-        assert max(counts) - min(counts) <= 1
-
-
-def test_parts_by_group_are_alike() -> None:
-    y, groups = draw(0, 2000, 60, 4)
-    parts = balanced_parts(y, groups, 5, 0)
-    for name in np.unique(y):
-        shares = [(y[part] == name).sum() / (y == name).sum() for part in parts]
-        assert max(shares) - min(shares) < 0.03
 
 
 def test_the_seed_and_the_repeat_make_other_splits() -> None:

@@ -16,7 +16,7 @@ from .calibration import calibration_record, cross_calibrated, fit_temperature, 
 from .cnn import CNNClassifier
 from .residual import WIDTH, SmallResNet
 from .scaled import take
-from .splits import IntArray, holdout
+from .splits import IntArray, by_groups, holdout
 
 CALIBRATION_FRACTION = 0.15
 
@@ -103,12 +103,8 @@ class CalibratedCNN(CNNClassifier):
 
     def _hold_out(self, y: npt.NDArray[Any], groups: npt.NDArray[Any] | None) -> tuple[IntArray, IntArray, bool]:
         seed = self.random_state + 1  # another draw than that of early stopping
-        if groups is not None:
-            try:
-                return *holdout(y, groups, CALIBRATION_FRACTION, seed), True
-            except ValueError:  # too few groups for that
-                pass
-        return *holdout(y, None, CALIBRATION_FRACTION, seed), False
+        (learnt, kept), by_group = by_groups(lambda whole: holdout(y, whole, CALIBRATION_FRACTION, seed), groups)
+        return learnt, kept, by_group
 
     def class_weights(self, codes: IntArray, training: bool) -> npt.NDArray[np.float64]:
         """Return the weight of each class; early stopping judges as training does, one way or the other."""

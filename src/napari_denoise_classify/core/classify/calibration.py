@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .base import ClassifierBase
-from .splits import IntArray, folds
+from .splits import IntArray, by_groups, folds
 
 FloatTable = npt.NDArray[np.float64]
 BINS = 15
@@ -86,12 +86,7 @@ def calibration_folds(
     codes: IntArray, groups: npt.ArrayLike | None, seed: int, n_splits: int = FOLDS
 ) -> tuple[list[tuple[IntArray, IntArray]], bool]:
     """Return folds, and whether groups are whole in them; they are mixed where there are too few groups."""
-    if groups is not None:
-        try:
-            return folds(codes, groups, n_splits, seed), True
-        except ValueError:
-            pass
-    return folds(codes, None, min(n_splits, int(np.bincount(codes).min())), seed), False
+    return by_groups(lambda whole: folds(codes, whole, n_splits, seed), groups)
 
 
 class Scores(ClassifierBase):

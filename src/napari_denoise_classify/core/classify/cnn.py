@@ -22,7 +22,7 @@ from .memory import check_memory
 from .residual import WIDTH, SmallResNet, activations, fused
 from .resize import resize
 from .scaled import ScaledCrops
-from .splits import holdout
+from .splits import by_groups, holdout
 from .variation import VIEWS, vary, views
 
 _WEIGHT_DECAY = 0.05
@@ -191,12 +191,7 @@ class CNNClassifier(ClassifierBase):
         """Return what is learnt from and what early stopping watches: whole groups, where there are enough."""
         if self.validation == 0:
             return np.arange(len(y)), np.empty(0, np.intp)
-        try:
-            return holdout(y, groups, self.validation, self.random_state)
-        except ValueError:
-            if groups is None:
-                raise
-            return holdout(y, None, self.validation, self.random_state)
+        return by_groups(lambda whole: holdout(y, whole, self.validation, self.random_state), groups)[0]
 
     def class_weights(self, codes: npt.NDArray[np.intp], training: bool) -> npt.NDArray[np.float64]:
         """Return the weight of each class in the loss, of training or of what early stopping watches."""

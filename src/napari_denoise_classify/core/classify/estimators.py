@@ -27,7 +27,7 @@ from .features import ImageFeatures
 from .kernels import BLOCK_VALUES, DoubleArray, Kernel, Table, blocks, nearest
 from .resize import resize
 from .scaled import ScaledCrops, shapes_of
-from .splits import folds
+from .splits import by_groups, folds
 
 LARGEST_DEFAULT_SIDE = 64
 _GREY_LEVELS = ("uint8", "uint16")
@@ -105,10 +105,7 @@ class CalibratedSVM(ClassifierBase):
 
     def fit(self, X: FloatArray, y: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> CalibratedSVM:
         """Fit; ``groups`` are kept together in the folds that calibrate the probabilities."""
-        try:
-            cv = folds(y, groups, 3, self.random_state)
-        except ValueError:  # too few groups for that: calibrate on mixed ones
-            cv = folds(y, None, 3, self.random_state)
+        cv, _ = by_groups(lambda whole: folds(y, whole, 3, self.random_state), groups)
         svm = SVC(C=self.C, kernel=self.kernel, class_weight="balanced", cache_size=1000)
         self.model_ = CalibratedClassifierCV(svm, method="sigmoid", cv=cv, ensemble=False).fit(X, y)
         self.classes_ = self.model_.classes_

@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 IntArray = npt.NDArray[np.intp]
+Found = TypeVar("Found")
 _DRAWS = 100
+
+
+class TooFewGroupsError(ValueError):
+    """Groups that a split cannot keep whole."""
+
+
+def by_groups(split: Callable[[npt.NDArray[Any] | None], Found], groups: npt.ArrayLike | None) -> tuple[Found, bool]:
+    """Split by whole groups where there are enough of them; where there are not, mix them.
+
+    Parameters
+    ----------
+    split : callable
+        Takes groups, or None to mix them.
+    groups : (N,) array or None
+
+    Returns
+    -------
+    found
+        What ``split`` returned.
+    whole : bool
+        Whether groups are whole in it.
+    """
+    if groups is not None:
+        try:
+            return split(np.asarray(groups)), True
+        except TooFewGroupsError:
+            pass
+    return split(None), False
 
 
 def holdout(y: npt.ArrayLike, groups: npt.ArrayLike | None, fraction: float, seed: int) -> tuple[IntArray, IntArray]:
@@ -33,7 +63,7 @@ def holdout(y: npt.ArrayLike, groups: npt.ArrayLike | None, fraction: float, see
     Raises
     ------
     ValueError
-        If a class would be missing on one side.
+        If a class would be missing on one side; a `TooFewGroupsError` where it is whole groups that leave no other way.
     """
     from sklearn.model_selection import GroupShuffleSplit
 
@@ -55,7 +85,7 @@ def holdout(y: npt.ArrayLike, groups: npt.ArrayLike | None, fraction: float, see
     groups = np.asarray(groups)
     n_groups = len(np.unique(groups))
     if n_groups < 2:
-        raise ValueError("All samples are of one group: a split by group needs at least 2 groups.")
+        raise TooFewGroupsError("All samples are of one group: a split by group needs at least 2 groups.")
     size = int(np.clip(round(fraction * n_groups), 1, n_groups - 1))
     best: tuple[float, Any, Any] | None = None
     for first, second in GroupShuffleSplit(_DRAWS, test_size=size, random_state=seed).split(codes, groups=groups):
@@ -66,33 +96,87 @@ def holdout(y: npt.ArrayLike, groups: npt.ArrayLike | None, fraction: float, see
         if best is None or distance < best[0]:
             best = (distance, first, second)
     if best is None:
-        raise ValueError(
+        raise TooFewGroupsError(
             "No split by group has every class on both sides: some class occurs in one group only. "
             "Add groups, or split without them."
         )
     return np.sort(best[1]), np.sort(best[2])
 
 
-def folds(y: npt.ArrayLike, groups: npt.ArrayLike | None, n_splits: int, seed: int) -> list[tuple[IntArray, IntArray]]:
-    """Cut samples into cross-validation folds, by whole groups where they are given.
+def balanced_parts(y: npt.ArrayLike, groups: npt.ArrayLike | None, n_parts: int, seed: int) -> list[IntArray]:
+    """Cut samples into parts alike in size and in the shares of the classes; whole groups, where there are any.
+
+    Groups are dealt out one by one, each to the part that lacks its classes most, in random order; the best of many
+    such draws is taken. (scikit-learn's ``StratifiedGroupKFold(shuffle=True)`` sorts the groups first, and so gives the
+    same folds for nearly every seed.)
+
+    Parameters
+    ----------
+    y : (N,) array
+        Classes.
+    groups : (N,) array or None
+    n_parts : int
+    seed : int
+
+    Returns
+    -------
+    list of arrays of int
+        Sorted; as many as there are groups or samples, if that is fewer than ``n_parts``.
+    """
+    codes = np.unique(np.asarray(y), return_inverse=True)[1]
+    rng = np.random.default_rng(seed)
+    if groups is None:
+        # Class by class, dealt out in turn: parts differ by at most one sample of each class.
+        order = np.concatenate([rng.permutation(np.flatnonzero(codes == k)) for k in range(codes.max() + 1)])
+        n_parts = min(n_parts, len(order))
+        return [np.sort(order[k::n_parts]) for k in range(n_parts)]
+    names, members = np.unique(np.asarray(groups), return_inverse=True)
+    table = np.zeros((len(names), codes.max() + 1))
+    np.add.at(table, (members, codes), 1)
+    table = np.column_stack([table, table.sum(axis=1)])  # sizes are balanced like one more class
+    n_parts = min(n_parts, len(names))
+    share = table / (table.sum(axis=0) / n_parts)  # of what a part should have of each class
+    best, least = np.zeros(len(names), int), np.inf
+    for _ in range(max(5, min(_DRAWS, 20_000 // len(names)))):
+        filled = np.zeros((n_parts, table.shape[1]))
+        where = np.zeros(len(names), int)
+        # Larger groups tend to come first, because the last ones fill the gaps.
+        order = np.argsort(-table[:, -1] * rng.uniform(0.3, 1, len(names)))
+        for n, k in enumerate(order):
+            part = n if n < n_parts else int((filled @ share[k]).argmin())
+            where[k] = part
+            filled[part] += share[k]
+        cost = float(((filled - 1) ** 2).sum())
+        if cost < least:
+            best, least = where, cost
+    return [np.flatnonzero(best[members] == part) for part in range(n_parts)]
+
+
+def balanced_folds(y: npt.ArrayLike, groups: npt.ArrayLike | None, n_splits: int, seed: int) -> list[IntArray]:
+    """Cut samples into the test parts of a cross-validation; see `balanced_parts`.
 
     Raises
     ------
     ValueError
-        If a training part would lack a class.
+        If the samples are of one group, or a class occurs in one part only; a `TooFewGroupsError` where groups are
+        given.
     """
-    from sklearn.model_selection import GroupKFold, StratifiedKFold
-
     y = np.asarray(y)
-    if groups is None:
-        splitter: Any = StratifiedKFold(n_splits, shuffle=True, random_state=seed)
-    else:
-        n_splits = min(n_splits, len(np.unique(np.asarray(groups))))
-        if n_splits < 2:
-            raise ValueError("All samples are of one group: folds by group need at least 2 groups.")
-        splitter = GroupKFold(n_splits, shuffle=True, random_state=seed)
-    found = list(splitter.split(y, y, groups))
-    n_classes = len(np.unique(y))
-    if any(len(np.unique(y[train])) < n_classes for train, _ in found):
-        raise ValueError("Some class occurs in too few groups for folds by group: add groups that hold it.")
-    return found
+    parts = balanced_parts(y, groups, n_splits, seed)
+    if groups is not None and len(parts) < 2:
+        raise TooFewGroupsError("All samples are of one group: folds by group need at least 2 groups.")
+    for part in parts:
+        lost = sorted(set(y) - set(np.delete(y, part)))
+        if lost and groups is None:
+            raise ValueError(f"The class {str(lost[0])!r} has one sample: folds need at least 2 of each class.")
+        if lost:
+            raise TooFewGroupsError(
+                f"The class {str(lost[0])!r} occurs in too few groups for folds by group: add groups that hold it."
+            )
+    return parts
+
+
+def folds(y: npt.ArrayLike, groups: npt.ArrayLike | None, n_splits: int, seed: int) -> list[tuple[IntArray, IntArray]]:
+    """Cut samples into the training and test parts of a cross-validation; see `balanced_folds`."""
+    tests = balanced_folds(y, groups, n_splits, seed)
+    return [(np.setdiff1d(np.arange(len(np.asarray(y))), test), test) for test in tests]

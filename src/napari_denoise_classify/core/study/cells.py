@@ -19,7 +19,7 @@ from ..classify.augmentation import augment
 from ..classify.bundle import Classifier, proba_iter
 from ..classify.evaluation import Evaluation
 from ..classify.scaled import take
-from ..classify.splits import IntArray
+from ..classify.splits import IntArray, balanced_folds
 from ..classify.training import fit_estimator_iter
 from ..explain.attribution import heats_iter
 from ..images import FloatArray
@@ -27,7 +27,7 @@ from ..progress import Progress, Steps, within
 from ..recipe import Recipe
 from ..whole import write_whole
 from .declaration import Candidate
-from .designs import Split, balanced_folds
+from .designs import Split
 
 _log = logging.getLogger(__name__)
 

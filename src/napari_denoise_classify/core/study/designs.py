@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..classify.splits import IntArray, holdout
+from ..classify.splits import IntArray, balanced_folds, balanced_parts, holdout
 from ..classify.training import MINIMUM_PER_CLASS
 from .declaration import Design
 
-_DRAWS = 100
 _APART = 10_007  # seeds of repeats keep this distance, so that those of neighbouring studies do not meet
 
 
@@ -40,76 +39,6 @@ def minimum_per_class(design: Design) -> int:
     if design.layout == "cross-validation":
         return max(design.folds, math.ceil(MINIMUM_PER_CLASS * design.folds / (design.folds - 1)))
     return math.ceil(round(MINIMUM_PER_CLASS / (1 - design.test_fraction), 6))
-
-
-def balanced_parts(y: npt.ArrayLike, groups: npt.ArrayLike | None, n_parts: int, seed: int) -> list[IntArray]:
-    """Cut samples into parts alike in size and in the shares of the classes; whole groups, where there are any.
-
-    Groups are dealt out one by one, each to the part that lacks its classes most, in random order; the best of many
-    such draws is taken. (scikit-learn's ``StratifiedGroupKFold(shuffle=True)`` sorts the groups first, and so gives the
-    same folds for nearly every seed.)
-
-    Parameters
-    ----------
-    y : (N,) array
-        Classes.
-    groups : (N,) array or None
-    n_parts : int
-    seed : int
-
-    Returns
-    -------
-    list of arrays of int
-        Sorted; as many as there are groups or samples, if that is fewer than ``n_parts``.
-    """
-    codes = np.unique(np.asarray(y), return_inverse=True)[1]
-    rng = np.random.default_rng(seed)
-    if groups is None:
-        # Class by class, dealt out in turn: parts differ by at most one sample of each class.
-        order = np.concatenate([rng.permutation(np.flatnonzero(codes == k)) for k in range(codes.max() + 1)])
-        n_parts = min(n_parts, len(order))
-        return [np.sort(order[k::n_parts]) for k in range(n_parts)]
-    names, members = np.unique(np.asarray(groups), return_inverse=True)
-    table = np.zeros((len(names), codes.max() + 1))
-    np.add.at(table, (members, codes), 1)
-    table = np.column_stack([table, table.sum(axis=1)])  # sizes are balanced like one more class
-    n_parts = min(n_parts, len(names))
-    share = table / (table.sum(axis=0) / n_parts)  # of what a part should have of each class
-    best, least = np.zeros(len(names), int), np.inf
-    for _ in range(max(5, min(_DRAWS, 20_000 // len(names)))):
-        filled = np.zeros((n_parts, table.shape[1]))
-        where = np.zeros(len(names), int)
-        # Larger groups tend to come first, because the last ones fill the gaps.
-        order = np.argsort(-table[:, -1] * rng.uniform(0.3, 1, len(names)))
-        for n, k in enumerate(order):
-            part = n if n < n_parts else int((filled @ share[k]).argmin())
-            where[k] = part
-            filled[part] += share[k]
-        cost = float(((filled - 1) ** 2).sum())
-        if cost < least:
-            best, least = where, cost
-    return [np.flatnonzero(best[members] == part) for part in range(n_parts)]
-
-
-def balanced_folds(y: npt.ArrayLike, groups: npt.ArrayLike | None, n_splits: int, seed: int) -> list[IntArray]:
-    """Cut samples into the test parts of a cross-validation; see `balanced_parts`.
-
-    Raises
-    ------
-    ValueError
-        If the samples are of one group, or a class occurs in one part only.
-    """
-    y = np.asarray(y)
-    parts = balanced_parts(y, groups, n_splits, seed)
-    if len(parts) < 2:
-        raise ValueError("All samples are of one group: folds by group need at least 2 groups.")
-    for part in parts:
-        lost = sorted(set(y) - set(np.delete(y, part)))
-        if lost:
-            raise ValueError(
-                f"The class {str(lost[0])!r} occurs in too few groups for folds by group: add groups that hold it."
-            )
-    return parts
 
 
 def make_splits(y: npt.ArrayLike, groups: npt.ArrayLike | None, design: Design, seed: int) -> list[Split]:
