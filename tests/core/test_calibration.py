@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify import Crops
+from napari_denoise_classify.core.classify import calibrated_cnn, calibration, cnn
 from napari_denoise_classify.core.classify.augmentation import augment
 from napari_denoise_classify.core.classify.calibrated_cnn import CalibratedCNN
 from napari_denoise_classify.core.classify.calibration import (
@@ -29,6 +31,8 @@ from napari_denoise_classify.core.classify.calibration import (
 from napari_denoise_classify.core.classify.classical import SVMClassifier
 from napari_denoise_classify.core.classify.evaluation import Evaluation
 from napari_denoise_classify.core.progress import run
+from napari_denoise_classify.core.study.cells import fit_iter
+from napari_denoise_classify.core.study.declaration import Candidate
 
 
 def drawn(n: int, n_classes: int, temperature: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -168,6 +172,38 @@ def test_copies_of_crops_that_calibrate_are_not_learnt_from(hard: Crops) -> None
     np.testing.assert_allclose(
         model.predict_proba(X), expected.predict_proba(model.scores(model.model_, table)), atol=1e-4
     )
+
+
+@pytest.mark.parametrize("method", ["svm", "cnn"])
+def test_copies_of_a_study_stay_with_their_sample_where_groups_cannot(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    rng = np.random.default_rng(0)
+    groups = np.array([f"g{i % 4}" for i in range(40)])
+    y = np.where(groups == "g0", "b", "a")  # one class in one group only
+    X = [rng.normal(0.4 + 0.2 * (name == "b"), 0.2, (16, 16, 1)).astype(np.float32) for name in y]
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def noted(split: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*given: Any) -> Any:
+            parts = split(*given)
+            found.extend(parts if isinstance(parts, list) else [parts])
+            return parts
+
+        return wrapped
+
+    for module, name in ((calibration, "folds"), (calibrated_cnn, "holdout"), (cnn, "holdout")):
+        monkeypatch.setattr(module, name, noted(getattr(module, name)))
+    small = {"input_size": 16, "epochs": 1, "width": 8, "calibration": "temperature"} if method == "cnn" else {}
+    fitted = run(fit_iter(Candidate.of((method, small)), 0, X, y, groups, "turns"))
+    assert fitted.estimator.record_["calibration"]["by_group"] is False
+    sources = augment(X, y).sources
+    assert len(found) == (3 if method == "svm" else 2)
+    if method == "cnn":  # the second split is of what the first has left to learn from
+        (learnt, _), (train, watched) = found
+        found[1] = learnt[train], learnt[watched]
+    for train, test in found:
+        assert not set(sources[train]) & set(sources[test])
 
 
 @pytest.mark.parametrize("method", ["svm", "random_forest", "knn"])

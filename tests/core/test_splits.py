@@ -151,6 +151,18 @@ def test_groups_are_mixed_only_where_there_are_too_few() -> None:
     assert not isinstance(error.value, TooFewGroupsError)
 
 
+def test_finer_groups_are_whole_where_the_others_cannot_be() -> None:
+    y = np.repeat(["a", "b"], 24)
+    samples = np.repeat(np.arange(12), 4)
+    for patients, expected in ((samples % 4, True), (samples // 6, False)):
+        levels = np.column_stack([patients, samples]).astype(str)
+        parts, whole = by_groups(lambda those: folds(y, those, 3, 0), levels)
+        assert whole == expected
+        for train, test in parts:
+            assert not set(samples[train]) & set(samples[test])
+            assert whole != bool(set(patients[train]) & set(patients[test]))
+
+
 def test_folds_without_groups_are_stratified() -> None:
     y = np.array(["a"] * 20 + ["b"] * 10)
     for _, test in folds(y, None, 5, 0):

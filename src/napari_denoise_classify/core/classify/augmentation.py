@@ -22,7 +22,8 @@ class Augmented(NamedTuple):
     images : sequence of array
         The originals first, then copies of each.
     labels, groups : (M,) arrays
-        Of each image: those of the image it is a copy of. Groups are None where none were given.
+        Of each image: those of the image it is a copy of. Groups are None where none were given, and have as many
+        columns as were.
     sources : (M,) array of int
         The index of the image that each is a copy of.
     """
@@ -52,7 +53,7 @@ def augment(
     ----------
     images : sequence of (Y, X), (Y, X, 1) or (Y, X, 3) arrays
     labels : (N,) array
-    groups : (N,) array, optional
+    groups : (N,) or (N, levels) array, optional
     rng : numpy.random.Generator or int
         Of the noise; or a seed for one.
     rotations : bool

@@ -16,7 +16,7 @@ from .calibration import calibration_record, cross_calibrated, fit_temperature, 
 from .cnn import CNNClassifier
 from .residual import WIDTH, SmallResNet
 from .scaled import take
-from .splits import IntArray, by_groups, holdout
+from .splits import IntArray, TooFewGroupsError, balanced_parts, by_groups, holdout
 
 CALIBRATION_FRACTION = 0.15
 
@@ -93,7 +93,7 @@ class CalibratedCNN(CNNClassifier):
             scores = yield from within(self.scores_iter(take(X, kept)), 0.98, 1.0, "calibrating")
             codes = np.searchsorted(self.classes_, y[kept])
             self.temperature_ = fit_temperature(scores, codes)
-            halves = _halves(len(kept), groups[kept] if groups is not None and by_group else None, self.random_state)
+            halves = _halves(codes, None if groups is None else groups[kept], self.random_state)
             after = cross_calibrated(scores, codes, halves, "temperature")
             self.record_["calibration"] = {
                 **calibration_record("temperature", softmax(scores), after, codes, by_group),
@@ -119,10 +119,13 @@ class CalibratedCNN(CNNClassifier):
         return rng.permutation(train[oversample(self._codes[train], rng)])[: len(train)]
 
 
-def _halves(n: int, groups: npt.NDArray[Any] | None, seed: int) -> list[tuple[IntArray, IntArray]]:
+def _halves(codes: IntArray, groups: npt.NDArray[Any] | None, seed: int) -> list[tuple[IntArray, IntArray]]:
     """Cut samples in two, each to be judged by the other: whole groups if there are two."""
-    from sklearn.model_selection import GroupKFold
 
-    if groups is None or len(np.unique(groups)) < 2:
-        groups = np.arange(n)
-    return list(GroupKFold(2, shuffle=True, random_state=seed).split(groups, groups=groups))
+    def halves(whole: npt.NDArray[Any] | None) -> list[tuple[IntArray, IntArray]]:
+        parts = balanced_parts(codes, whole, 2, seed)
+        if len(parts) < 2:
+            raise TooFewGroupsError("All samples are of one group: halves by group need at least 2 groups.")
+        return [(parts[1], parts[0]), (parts[0], parts[1])]
+
+    return by_groups(halves, groups)[0]

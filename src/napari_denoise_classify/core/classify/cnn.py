@@ -118,8 +118,8 @@ class CNNClassifier(ClassifierBase):
         ----------
         X : sequence of (Y, X, S) float32
         y : (N,) array
-        groups : (N,) array, optional
-            Kept on one side of the split that early stopping watches.
+        groups : (N,) or (N, levels) array, optional
+            Kept on one side of the split that early stopping watches; see `by_groups`.
 
         Raises
         ------

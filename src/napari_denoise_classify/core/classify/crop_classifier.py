@@ -151,8 +151,8 @@ class CropClassifier(ClassifierBase, ABC):
         ----------
         X : sequence of (Y, X, S) float32
         y : (N,) array
-        groups : (N,) array, optional
-            Kept together in the folds that calibrate.
+        groups : (N,) or (N, levels) array, optional
+            Kept together in the folds that calibrate; see `by_groups`.
         held_out : (N, classes) float64 array, optional
             Filled with the probabilities of these samples by models that did not learn from them.
 

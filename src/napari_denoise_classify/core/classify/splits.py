@@ -23,21 +23,23 @@ def by_groups(split: Callable[[npt.NDArray[Any] | None], Found], groups: npt.Arr
     Parameters
     ----------
     split : callable
-        Takes groups, or None to mix them.
-    groups : (N,) array or None
+        Takes groups (N,), or None to mix them.
+    groups : (N,) or (N, levels) array, or None
+        The further columns are ever finer groups, such as the copies of one sample: those of the first column that can
+        be whole are.
 
     Returns
     -------
     found
         What ``split`` returned.
     whole : bool
-        Whether groups are whole in it.
+        Whether the groups of the first column are whole in it.
     """
-    if groups is not None:
+    for level, column in enumerate([] if groups is None else np.atleast_2d(np.asarray(groups).T)):
         try:
-            return split(np.asarray(groups)), True
+            return split(column), level == 0
         except TooFewGroupsError:
-            pass
+            continue
     return split(None), False
 
 

@@ -149,8 +149,9 @@ def fit_estimator_iter(
     seed : int
     X : sequence of (Y, X, S) float32
         From 0 to 1.
-    y, groups : (N,) arrays of str
-        ``groups`` may be None.
+    y : (N,) array of str
+    groups : (N,) or (N, levels) array of str, or None
+        See `by_groups`.
     held_out : (N, classes) float64 array, optional
         Filled with the probabilities of these samples by estimators that did not learn from them.
 

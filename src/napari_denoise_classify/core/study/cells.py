@@ -137,8 +137,9 @@ def _fit_iter(
     samples, labels = take(X, chosen), y[chosen]
     members = None if groups is None else groups[chosen]
     if augmentation:
-        # Each sample and its copies are a group, so that no inner split of the classifier parts them.
-        members = np.array([str(i) for i in chosen]) if members is None else members
+        # No inner split of the classifier parts a sample from its copies, not even where groups cannot be whole.
+        own = chosen.astype(str)
+        members = own if members is None else np.column_stack([members, own])
         copies = augment(samples, labels, members)
         samples, labels, members = copies.images, copies.labels, copies.groups
     estimator, _ = yield from fit_estimator_iter(method, parameters, seed, samples, labels, members)
