@@ -16,6 +16,7 @@ import napari_denoise_classify as ndc
 from napari_denoise_classify import Classifier, Crops, Recipe
 from napari_denoise_classify.core.classify.resize import resize
 from napari_denoise_classify.core.classify.training import train_classifier_iter
+from napari_denoise_classify.core.explain.maps import explain_map
 from napari_denoise_classify.core.progress import Progress, run
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -287,3 +288,27 @@ def test_pixels_in_another_order_of_bytes_are_the_same_pixels(tmp_path: Path) ->
     centres = [(8, 8), (8, 24), (24, 40)]
     tables = [ndc.classify(image, loaded, axes="YX", centres=centres).table for image in (field, field.astype(">u2"))]
     pd.testing.assert_frame_equal(*tables)
+
+
+def test_floats_of_any_precision_have_one_scale(make_crops: Callable[..., Crops]) -> None:
+    made = make_crops()
+    data = dataclasses.replace(made, images=[(image / 255).astype(np.float32) for image in made.images])
+    clf = ndc.train_classifier(data, "random_forest", trees=10)
+    some = [image.astype(np.float64) for image in data.images[:6]]
+    expected = clf.predict_proba(data.images[:6])
+    np.testing.assert_array_equal(clf.predict_proba(some), expected)
+    np.testing.assert_array_equal(np.concatenate([clf.predict_proba([image]) for image in some]), expected)
+    dim = 0.5 * data.images[1]  # of its own range it would look as in training
+    for how in (
+        lambda image: ndc.classify(image, clf).table[["p_empty", "p_spot"]],
+        lambda image: ndc.class_map(image, clf, tile=8, lazy=False).probabilities,
+        lambda image: explain_map(clf, image, "spot", method=("occlusion", {"patch_size": 4})),
+    ):
+        np.testing.assert_array_equal(how(dim.astype(np.float64)), how(dim))
+
+
+def test_testing_tells_how_far_it_is(forest: Classifier, crops: Crops) -> None:
+    told: list[float] = []
+    found = run(forest.evaluate_iter(crops), lambda progress: told.append(progress.fraction))
+    assert len(told) > 1
+    assert found.to_dict() == forest.evaluate(crops).to_dict()

@@ -22,12 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .classify.cutting import reflected
-from .classify.fields import field_of
 from .classify.preparing import prepare_masked_iter
 from .images import FloatArray, Index, IntensityRange, PlaneImage
 from .progress import Progress, Steps, run, within
 from .recipe import Recipe
-from .workflow import scale_of_iter
 
 if TYPE_CHECKING:
     from .classify.bundle import Classifier
@@ -145,9 +143,7 @@ def class_map(
     source = image if isinstance(image, PlaneImage) else PlaneImage.wrap(image, axes, rgb)
     classifier.check_samples(source.samples)
     recipe = classifier.recipe if recipe is None else recipe
-    if tile is None:
-        known = field_of(classifier.training, classifier.crop_size)
-        tile = int(known.pixels(pixel_size)) if known.unit == "µm" and pixel_size else classifier.crop_size
+    tile = classifier.crop_side(pixel_size) if tile is None else tile
     stride = tile if stride is None else stride
     for name, value in (("tile", tile), ("stride", stride)):
         if value < 1:
@@ -240,7 +236,7 @@ class _Blocks:
             np.arange(k * self._side, min((k + 1) * self._side, n)) for k, n in zip((i, j), self._grid, strict=True)
         )
         if self._scale is None:
-            self._scale = yield from within(scale_of_iter(self._classifier, self._source), 0.0, _RANGE)
+            self._scale = yield from within(self._classifier.scale_of_iter(self._source), 0.0, _RANGE)
         tiles = list(self._cut(tuple(index), rows, columns))
         _, scaled, _ = yield from within(prepare_masked_iter(tiles, self._recipe, self._scale), _RANGE, 0.6)
         proba = yield from within(self._classifier.proba_of_scaled_iter(scaled), 0.6, 1.0)

@@ -82,11 +82,10 @@ def demonstrate_iter(sigma: float = 50.0, seed: int = 0, colour: bool = False) -
         0.7,
         "training a CNN",
     )
-    yield Progress(0.7, "testing")
-    rows = {"clean": classifier.evaluate(test)}
+    rows = {"clean": (yield from within(classifier.evaluate_iter(test), 0.7, 0.7, "testing"))}
     for i, (name, recipe) in enumerate(RECIPES.items()):
-        rows[name] = classifier.evaluate(noisy_test, recipe)
-        yield Progress(0.7 + 0.05 * (i + 1), f"testing {name}")
+        work = classifier.evaluate_iter(noisy_test, recipe)
+        rows[name] = yield from within(work, 0.7 + 0.05 * i, 0.7 + 0.05 * (i + 1), f"testing {name}")
     table = pd.DataFrame(
         {name: {"macro_f1": e.macro_f1, "accuracy": e.accuracy, "n": e.n} for name, e in rows.items()}
     ).T.rename_axis("images")

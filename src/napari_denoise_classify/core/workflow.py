@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .classify.batches import Samples, classify_samples_iter
-from .classify.fields import Sizes, field_of
+from .classify.fields import Sizes
 from .classify.memory import check_memory
 from .classify.neighbours import Places
 from .classify.pasting import paste, paste_lazily, prepared_lazily
@@ -18,7 +18,7 @@ from .classify.scaled import ScaledCrops
 from .explain.attribution import Method, check_target, read_method
 from .explain.contours import outlines
 from .explain.reasons import answer_iter, ask
-from .images import FloatArray, IntensityRange, PlaneImage
+from .images import FloatArray, PlaneImage
 from .progress import Progress, Steps, run, within
 from .recipe import Recipe
 
@@ -70,23 +70,6 @@ class Classified:
     contours: list[tuple[int, npt.NDArray[np.float64]]]
     crop_size: int | None
     record: dict[str, Any] = field(default_factory=dict)
-
-
-def scale_of(classifier: Classifier, source: PlaneImage) -> IntensityRange:
-    """Return the intensity range for a classifier's samples out of an image.
-
-    It is that of the training images where the dtype is the same, so that brightness means what it meant then; else
-    the range of this image.
-    """
-    return run(scale_of_iter(classifier, source))
-
-
-def scale_of_iter(classifier: Classifier, source: PlaneImage) -> Steps[IntensityRange]:
-    """As `scale_of`, with progress: the range of an image is found by looking through all of it."""
-    if source.data.dtype.name == classifier.dtype:
-        return classifier.intensity_range
-    ranges = (yield from source.ranges_iter("image")).values()
-    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 def classify(
@@ -197,8 +180,9 @@ def classify_iter(
     if centres is None:
         samples = _planes(source, recipe)
     else:
-        samples = Samples.around(source, centres, _crop_sizes(classifier, crop_size, pixel_size))
-    scale = yield from within(scale_of_iter(classifier, source), 0.0, _RANGE)
+        size = classifier.crop_side(pixel_size) if crop_size is None else crop_size
+        samples = Samples.around(source, centres, size)
+    scale = yield from within(classifier.scale_of_iter(source), 0.0, _RANGE)
     work = classify_samples_iter(samples, classifier, recipe, scale, keep=explain is not None)
     proba, mosaic, scaled = yield from within(work, _RANGE, 0.98 if explain is None else 0.7)
     if samples.sizes is not None:
@@ -301,7 +285,8 @@ def check_image_iter(
         if where is None:
             taken.append(_planes(source, recipe))
         else:
-            taken.append(Samples.around(source, where, _crop_sizes(classifier, size, pixel_size)))
+            side = classifier.crop_side(pixel_size) if size is None else size
+            taken.append(Samples.around(source, where, side))
     ends = np.cumsum([len(samples) for samples in taken])
     drawn = np.random.default_rng(seed).permutation(ends[-1])[:at_most]
     scaled: list[FloatArray] = []
@@ -311,9 +296,11 @@ def check_image_iter(
             continue
         sizes = None if samples.sizes is None else samples.sizes[here]
         some = Samples(samples.source, samples.positions[here], sizes)
-        scale = scale_of(classifier, samples.source)
+        start, stop = 0.2 * k / len(taken), 0.2 * (k + 1) / len(taken)
+        middle = start + _RANGE * (stop - start)
+        scale = yield from within(classifier.scale_of_iter(samples.source), start, middle)
         work = classify_samples_iter(some, classifier, recipe, scale, keep=True)
-        _, _, kept = yield from within(work, 0.2 * k / len(taken), 0.2 * (k + 1) / len(taken))
+        _, _, kept = yield from within(work, middle, stop)
         scaled += kept
     return (yield from within(check_scaled_iter(classifier, scaled, method, target, seed), 0.2, 1.0))
 
@@ -334,11 +321,3 @@ def _planes(source: PlaneImage, recipe: Recipe) -> Samples:
             "classify tiles, or crops around points or objects",
         )
     return Samples.planes(source)
-
-
-def _crop_sizes(classifier: Classifier, size: Sizes | None, pixel_size: float | None) -> Sizes:
-    """Return the side of crops: as given, or else the field of the training crops where it is known in µm."""
-    if size is not None:
-        return size
-    field = field_of(classifier.training, classifier.crop_size)
-    return field.pixels(pixel_size) if field.unit == "µm" and pixel_size else classifier.crop_size

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._version import __version__
-from ..images import FloatArray, IntensityRange
+from ..images import FloatArray, IntensityRange, PlaneImage
 from ..progress import Progress, Steps, run, within
 from ..recipe import Recipe
 from .datasets import Crops, Image, check_images, native
@@ -52,7 +52,7 @@ class Classifier:
     dtype : str
         Of the training images.
     intensity_range : (float, float)
-        Of the training images; images of the same dtype are scaled by it.
+        Of the training images; images of the same dtype are scaled by it, where all floats are alike.
     estimator : scikit-learn estimator
     training : dict
         The record: parameters, seed, number of samples of each class, groups, versions.
@@ -158,9 +158,34 @@ class Classifier:
             )
 
     def _scale(self, crops: list[Image]) -> IntensityRange:
-        if str(crops[0].dtype) == self.dtype:
+        return self.intensity_range if self._knows(crops[0].dtype) else dataset_range(crops)
+
+    def _knows(self, dtype: npt.DTypeLike) -> bool:
+        """Tell whether brightness of this dtype means what it meant in training; floats of any precision do."""
+        one, other = np.dtype(dtype), np.dtype(self.dtype)
+        return one == other or one.kind == other.kind == "f"
+
+    def scale_of_iter(self, source: PlaneImage) -> Steps[tuple[float, float]]:
+        """Return the intensity range for samples out of an image, with progress: it may have to be looked through.
+
+        It is that of the training images where the dtype is the same, so that brightness means what it meant then; else
+        the range of this image.
+        """
+        if self._knows(source.data.dtype):
             return self.intensity_range
-        return dataset_range(crops)
+        ranges = (yield from source.ranges_iter("image")).values()
+        return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+    def crop_side(self, pixel_size: float | None = None) -> int:
+        """Return the side of crops in pixels that show as much of an image as the training crops did.
+
+        Parameters
+        ----------
+        pixel_size : float, optional
+            Micrometres per pixel of the image. Without it, crops have as many pixels as in training.
+        """
+        field = field_of(self.training, self.crop_size)
+        return int(field.pixels(pixel_size)) if field.unit == "µm" and pixel_size else self.crop_size
 
     def predict_proba_iter(
         self,
@@ -249,12 +274,16 @@ class Classifier:
         ValueError
             If the data hold a class that the classifier does not know.
         """
+        return run(self.evaluate_iter(data, recipe))
+
+    def evaluate_iter(self, data: Crops, recipe: Recipe | None = None) -> Steps[Evaluation]:
+        """As `evaluate`, with progress."""
         unknown = sorted(set(data.classes) - set(self.classes))
         if unknown:
             raise ValueError(
                 f"The classifier does not know the class {unknown[0]!r}; it knows {', '.join(self.classes)}."
             )
-        proba = self.predict_proba(data.images, recipe, data.places)
+        proba = yield from self.predict_proba_iter(data.images, recipe, places=data.places)
         return Evaluation.of(data.labels, self.label(proba), self.classes, proba)
 
     # --- features -------------------------------------------------------------------------------------------------

@@ -97,10 +97,7 @@ def explain_map_iter(
         )
     if not 1 <= stride <= size:
         raise ValueError(f"stride={stride} is not allowed: give 1 to {size}, so that no pixel is left out.")
-    scale = classifier.intensity_range
-    if source.data.dtype.name != classifier.dtype:
-        found = yield from within(source.ranges_iter("image"), 0.0, 0.1)
-        scale = (min(low for low, _ in found.values()), max(high for _, high in found.values()))
+    scale = yield from within(classifier.scale_of_iter(source), 0.0, 0.1)
     lefts, tops = starts(width, size, stride), starts(height, size, stride)
     weight = tent(size)
     heat = np.zeros((height, width), np.float32)
