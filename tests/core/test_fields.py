@@ -36,6 +36,13 @@ def test_bad_fields(bad: tuple) -> None:
         CropField(*bad)
 
 
+def test_micrometres_of_an_unknown_pixel_size_deserve_a_note() -> None:
+    for trained in (0.5, None):
+        assert "show 16 µm, and the pixel size of this image is unknown" in CropField(16, "µm", trained).note(None)
+        assert CropField(16, "µm", trained).note(0.25) == ""
+    assert CropField(0.2, "object", 0.5).note(None) == ""
+
+
 def test_only_pixels_of_another_size_deserve_a_note() -> None:
     assert CropField(32, "px", 0.5).note(0.501) == ""
     assert CropField(32, "px", 0.5).note(None) == ""

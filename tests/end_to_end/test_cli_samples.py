@@ -46,6 +46,9 @@ def test_points_of_two_images_are_two_groups(fields: Path) -> None:
     clf = ndc.load_classifier(fields / "m.ndc")
     assert clf.crop_size == 16
     assert clf.training["crop"] == {"size": 8.0, "unit": "µm", "pixel_size": 0.5}
+    tifffile.imwrite(fields / "bare.tif", tifffile.imread(fields / "a.tif"))
+    how = ("--model", fields / "m.ndc", "--points", fields / "a.csv", "-o", fields / "bare")
+    assert "the pixel size of this image is unknown" in said("classify", fields / "bare.tif", *how)
     # Twice as many pixels for the same micrometres.
     fine = np.kron(tifffile.imread(fields / "a.tif"), np.ones((2, 2), np.uint8))
     tifffile.imwrite(fields / "fine.tif", fine, imagej=True, resolution=(4, 4), metadata={"unit": "um"})

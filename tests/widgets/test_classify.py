@@ -355,6 +355,26 @@ def test_other_pixels_than_in_training_are_told(open_dock, wait, field):
     assert "the training images had 0.5 µm per pixel and this one has 0.25" in dock.status.value
 
 
+@pytest.mark.parametrize("where", ["points", "tiles"])
+def test_an_unknown_pixel_size_is_told(open_dock, wait, field, where):
+    image, centres, classes, _ = field
+    crops = ndc.crops_from_points(image, centres, classes, crop=ndc.CropField(8, "µm", 0.5))
+    name = session.add("micrometres", ndc.train_classifier(crops, "random_forest", trees=10))
+    viewer, dock = open_dock("Classify")
+    viewer.add_image(image, name="field")
+    viewer.add_points(centres[:5], name="clicks")
+    dock.classifier.choice.value = name
+    dock.target.where.value = where
+    dock.run_button.native.click()
+    wait(dock)
+    assert "show 8 µm, and the pixel size of this image is unknown" in dock.status.value
+    viewer.layers["field"].scale = (0.25, 0.25)
+    viewer.layers["field"].units = ("um", "um")
+    dock.run_button.native.click()
+    wait(dock)
+    assert "pixel size" not in dock.status.value
+
+
 def test_objects_of_a_multiscale_stack(open_dock, wait, field):
     image, centres, classes, labels = field
     crops = ndc.crops_from_points(image, centres, classes, crop=16)

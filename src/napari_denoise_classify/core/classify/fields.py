@@ -87,7 +87,12 @@ class CropField:
         return np.maximum(1, np.ceil(np.asarray(sides, float) * (1 + self.size))).astype(int)
 
     def note(self, pixel_size: float | None) -> str:
-        """Say in a sentence that crops in pixels show another field than in training; empty where they do not."""
+        """Say in a sentence that crops show another field than in training, or may; empty where they do not."""
+        if self.unit == "µm" and pixel_size is None:
+            return (
+                f"Note: the training crops show {self.size:.4g} µm, and the pixel size of this image is unknown; its "
+                "crops have as many pixels as those, whatever they show: give the image a scale and the unit µm."
+            )
         if self.unit != "px" or pixel_size is None or self.pixel_size is None:
             return ""
         if abs(pixel_size / self.pixel_size - 1) <= _SAME:
