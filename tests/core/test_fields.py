@@ -68,6 +68,20 @@ def test_pixel_size_of_files(tmp_path: Path) -> None:
     assert pixel_size_of(ImageFile(image, "YX", tmp_path / "e.png")) is None
 
 
+def test_pixels_that_are_no_squares_have_no_size(tmp_path: Path) -> None:
+    image = np.zeros((64, 64), np.uint8)
+    tifffile.imwrite(tmp_path / "a.ome.tif", image, metadata={"PhysicalSizeX": 0.25, "PhysicalSizeY": 1.0})
+    tifffile.imwrite(tmp_path / "b.tif", image, imagej=True, resolution=(4, 1), metadata={"unit": "um"})
+    pd.DataFrame({"y": [30, 30], "x": [30, 31], "class": ["a", "b"]}).to_csv(tmp_path / "p.csv", index=False)
+    for name in ("a.ome.tif", "b.tif"):
+        assert pixel_size_of(read_image(tmp_path / name)) is None
+        with pytest.raises(ValueError, match="the same along Y and X"):
+            load_marked([tmp_path / name], points=[tmp_path / "p.csv"], size=16, unit="µm")
+    assert "differs along Y and X" in CropField(16, "µm", 0.25).note(None)
+    nearly = ImageFile(image, "YX", tmp_path / "c.tif", (4.0, 4.05), "micron")
+    assert pixel_size_of(nearly) == pytest.approx(0.25, rel=0.02)
+
+
 def test_crops_as_large_as_their_objects(rng: np.random.Generator) -> None:
     image = rng.integers(0, 255, (40, 60), np.uint8)
     labels = np.zeros((40, 60), int)

@@ -10,6 +10,7 @@ pytest.importorskip("napari", minversion="0.9")
 from napari_denoise_classify.widgets.layers import (
     Source,
     painted_in,
+    pixel_size_of,
     positions_in,
     same_place,
     shown_plane,
@@ -33,6 +34,22 @@ def test_positions_and_sizes_are_converted(make_napari_viewer):
     assert not same_place(image, labels, viewer)
     labels.scale = (0.5, 0.5)
     assert same_place(image, labels, viewer)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ({"scale": (0.5, -0.505), "units": UM}, 0.505),
+        ({"scale": (1.0, 0.25), "units": UM}, None),
+        ({"scale": (500, 0.5), "units": ("nm", "um")}, 0.5),
+        ({"scale": (0.5, 0.5), "units": ("pixel", "um")}, None),
+        ({"affine": np.diag([0.25, 0.25, 1]), "units": UM}, 0.25),
+        ({"affine": np.diag([0.25, 0.5, 1]), "units": UM}, None),
+    ],
+)
+def test_only_square_pixels_have_a_size(make_napari_viewer, how, expected):
+    layer = make_napari_viewer().add_image(np.zeros((8, 8)), **how)
+    assert pixel_size_of(layer) == pytest.approx(expected)
 
 
 def test_what_is_drawn_and_painted_in_another_unit(make_napari_viewer):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..core.classify.fields import micrometres
+from ..core.classify.fields import micrometres, square_pixel_size
 from ..core.figures import CONTOUR_COLOUR, HEAT_COLORMAP
 from ..core.images import PlaneImage
 
@@ -158,10 +158,12 @@ def size_factor(image: Image, other: Layer, viewer: napari.Viewer) -> float:
 
 
 def pixel_size_of(layer: Layer) -> float | None:
-    """Return the micrometres per pixel along X; None where the layer's unit is no length, or just pixels."""
-    unit = str(layer.units[-1])
-    scale = abs(float(layer.scale[-1]) * float(np.linalg.norm(layer.affine.linear_matrix[-2:, -1])))
-    return micrometres(scale, unit)
+    """Return the micrometres per pixel; None where the units are no lengths, just pixels, or Y and X differ."""
+    stretch = np.linalg.norm(layer.affine.linear_matrix[-2:, -2:], axis=0)
+    y, x = (
+        micrometres(abs(float(layer.scale[axis]) * float(stretch[axis])), str(layer.units[axis])) for axis in (-2, -1)
+    )
+    return square_pixel_size(y, x)
 
 
 def whole_data(layer: Layer) -> Any:

@@ -79,7 +79,8 @@ class CropField:
         if self.unit == "µm":
             if pixel_size is None:
                 raise ValueError(
-                    "Crops in µm need the pixel size: give the image a scale and the unit µm, or give the size in px."
+                    "Crops in µm need the pixel size: give the image a scale, the same along Y and X, and the unit µm, "
+                    "or give the size in px."
                 )
             return max(1, round(self.size / pixel_size))
         if sides is None:
@@ -90,8 +91,9 @@ class CropField:
         """Say in a sentence that crops show another field than in training, or may; empty where they do not."""
         if self.unit == "µm" and pixel_size is None:
             return (
-                f"Note: the training crops show {self.size:.4g} µm, and the pixel size of this image is unknown; its "
-                "crops have as many pixels as those, whatever they show: give the image a scale and the unit µm."
+                f"Note: the training crops show {self.size:.4g} µm, and the pixel size of this image is unknown "
+                "or differs along Y and X; its crops have as many pixels as those, whatever they show: give the image "
+                "a scale, the same along Y and X, and the unit µm."
             )
         if self.unit != "px" or pixel_size is None or self.pixel_size is None:
             return ""
@@ -140,12 +142,22 @@ def micrometres(value: float, unit: str) -> float | None:
     return value * factor if factor is not None and np.isfinite(value) and value > 0 else None
 
 
+def square_pixel_size(y: float | None, x: float | None) -> float | None:
+    """Return the side of pixels, None where it is unknown or they are no squares: no crop is then square in µm."""
+    return x if y is not None and x is not None and abs(y / x - 1) <= _SAME else None
+
+
 def pixel_size_of(file: ImageFile) -> float | None:
-    """Return the micrometres per pixel of an image file along X, None where it does not say."""
+    """Return the micrometres per pixel of an image file, None where it does not say or they differ along Y and X."""
     ome = file.metadata.get("ome", {})
     if "PhysicalSizeX" in ome:
-        return micrometres(float(ome["PhysicalSizeX"]), str(ome.get("PhysicalSizeXUnit", "µm")))
+        x = micrometres(float(ome["PhysicalSizeX"]), str(ome.get("PhysicalSizeXUnit", "µm")))
+        if "PhysicalSizeY" not in ome:
+            return x
+        y = micrometres(float(ome["PhysicalSizeY"]), str(ome.get("PhysicalSizeYUnit", "µm")))
+        return square_pixel_size(y, x)
     if file.resolution is None:
         return None
     # An inch is what programs write that know nothing of the size (72 or 96 dpi): that is no pixel size.
-    return micrometres(1 / file.resolution[1], file.unit.replace("\\u00B5", "µ"))
+    y, x = (micrometres(1 / along, file.unit.replace("\\u00B5", "µ")) for along in file.resolution)
+    return square_pixel_size(y, x)
