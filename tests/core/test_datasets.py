@@ -40,6 +40,18 @@ def table(folder: Path) -> Path:
     return path
 
 
+def test_spaces_around_names_make_no_other_classes_and_groups(table: Path) -> None:
+    path = table.with_name("spaced.csv")
+    path.write_text(table.read_text().replace("b.png,round,p2", "b.png,round , p1\t"), encoding="utf-8")
+    crops = load_crops(path, group="patient")
+    assert crops.counts == {"long": 1, "round": 2}
+    assert crops.groups is not None
+    assert set(crops.groups) == {"p1"}
+    path.write_text(table.read_text().replace("b.png,round,p2", "b.png,  ,p2"), encoding="utf-8")
+    with pytest.raises(ValueError, match="row 3 lacks a value in class"):
+        load_crops(path, group="patient")
+
+
 def test_a_folder_for_each_class(folder: Path) -> None:
     crops = load_crops(folder)
     assert len(crops) == 4

@@ -290,8 +290,16 @@ def _list_table(table: Path, group: str | None) -> tuple[list[Path], list[str], 
     if column == "group":
         read_table(table, ["group"])
     paths = [table.parent / p for p in frame["path"]]
-    groups = None if column is None else frame[column].tolist()
-    return paths, frame["class"].tolist(), groups, _places(frame, groups)
+    groups = None if column is None else _names(table, frame, column)
+    return paths, _names(table, frame, "class"), groups, _places(frame, groups)
+
+
+def _names(table: Path, frame: Any, column: str) -> list[str]:
+    """Return the names in a column without the spaces around them: nobody sees those, and they tell nothing apart."""
+    names: list[str] = frame[column].str.strip().tolist()
+    if "" in names:
+        raise ValueError(f"{table}: row {names.index('') + 2} lacks a value in {column}: fill it in.")
+    return names
 
 
 def _places(frame: Any, groups: list[str] | None) -> Places | None:
