@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dask.array
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify import Crops
+from napari_denoise_classify import Crops, Recipe
 from napari_denoise_classify.core.classify import storage
 from napari_denoise_classify.core.classify.augmentation import augment
 from napari_denoise_classify.core.classify.classical import ForestClassifier, NeighboursClassifier, SVMClassifier
@@ -250,3 +251,36 @@ def test_every_image_may_have_a_scale_of_its_own(crops: Crops) -> None:
     _, scaled = run(classifier.prepare_iter(data.images, None, "plane"))
     assert not isinstance(scaled, ScaledCrops)
     assert all(image.min() <= 0 for image in scaled)  # of one scale, later ones would be brighter
+
+
+@pytest.mark.parametrize("own", [(0.0, 65535.0), "plane", "stack"])
+def test_the_range_of_a_recipe_is_for_its_steps(make_crops: Callable[..., Crops], own: Any) -> None:
+    data = make_crops(dtype="uint16")
+    data = dataclasses.replace(data, images=[1000 + image // 64 for image in data.images])
+    recipe = Recipe([("tv", {"sigma": 25.0})], own)
+    classifier = ndc.train_classifier(data, "random_forest", recipe, trees=10)
+    assert classifier.intensity_range[1] < 3000
+    expected = [recipe.apply(image) for image in data.images[:4]]
+    processed, scaled = run(classifier.prepare_iter(data.images[:4]))
+    np.testing.assert_array_equal(processed, expected)
+    assert isinstance(scaled, ScaledCrops)
+    assert scaled.limits == classifier.intensity_range
+    # Tiles, planes and crops of an image are prepared alike.
+    wall = np.block([data.images[:2], data.images[2:4]])
+    proba = classifier.predict_proba(data.images[:4])
+    found = ndc.class_map(wall, classifier, tile=16, lazy=False)
+    np.testing.assert_allclose(found.probabilities.reshape(2, 4).T, proba, atol=1e-6)
+    centres = [[8, 8], [8, 24], [24, 8], [24, 24]]
+    for how in (wall, dask.array.from_array(wall)):
+        result = ndc.classify(how, classifier, centres=centres)
+        np.testing.assert_array_equal(np.asarray(result.image), np.block([expected[:2], expected[2:]]))
+        np.testing.assert_allclose(result.table[["p_empty", "p_spot"]], proba, atol=1e-6)
+
+
+def test_a_recipe_without_a_range_sees_crops_as_they_are_scaled(make_crops: Callable[..., Crops]) -> None:
+    data = make_crops(dtype="uint16")
+    recipe = Recipe([("tv", {"sigma": 25.0})])
+    classifier = ndc.train_classifier(data, "knn", recipe)
+    processed, _ = run(classifier.prepare_iter(data.images[:2]))
+    expected = [recipe.apply(image, intensity_range=classifier.intensity_range) for image in data.images[:2]]
+    np.testing.assert_array_equal(processed, expected)

@@ -28,7 +28,11 @@ def dataset_range(images: Sequence[Image]) -> tuple[float, float]:
 def prepare_iter(
     images: Sequence[Image], recipe: Recipe, intensity_range: IntensityRange
 ) -> Steps[tuple[list[Image], Sequence[FloatArray]]]:
-    """Apply a recipe to crops, those of equal shape together, and scale them to 0..1; see `Classifier.prepare_iter`."""
+    """Apply a recipe to crops, those of equal shape together, and scale them to 0..1; see `Classifier.prepare_iter`.
+
+    The range of the recipe, where it has one of its own, is for its steps; ``intensity_range`` is for the scale, and
+    for the steps of other recipes.
+    """
     processed, scaled, _ = yield from prepare_masked_iter(images, recipe, intensity_range)
     return processed, scaled
 
@@ -60,7 +64,7 @@ def prepare_masked_iter(
         kept = None
         if recipe:
             result = yield from within(
-                recipe.apply_iter(source, intensity_range=intensity_range),
+                recipe.apply_iter(source, intensity_range=_range_of_steps(recipe, intensity_range)),
                 done / len(images),
                 (done + len(indices)) / len(images),
                 "preparing",
@@ -80,6 +84,14 @@ def prepare_masked_iter(
         return processed, floats, masks
     _refuse_not_finite(processed)
     return processed, ScaledCrops(processed, intensity_range), masks
+
+
+def _range_of_steps(recipe: Recipe, intensity_range: IntensityRange) -> IntensityRange:
+    """Return what maps to the scale on which a recipe's steps see crops."""
+    own = recipe.intensity_range
+    if own == "image":  # a crop is no image: what belongs together are all crops
+        return intensity_range
+    return "plane" if own == "stack" else own  # crops of a batch are no stack
 
 
 def _refuse_not_finite(images: Sequence[Image]) -> None:
