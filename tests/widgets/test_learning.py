@@ -100,6 +100,29 @@ def test_objects_whose_classes_are_painted(open_dock, wait, field, tmp_path, qap
     assert scope["result"].table["class"].tolist() == classes.tolist()
 
 
+def test_a_painted_number_without_a_name_is_not_trained_on(open_dock, wait, field):
+    image, _, classes, labels = field
+    viewer, dock = open_dock("Classify")
+    viewer.add_image(image, name="field")
+    cells = viewer.add_labels(labels, name="cells")
+    painted = np.where(np.isin(labels, 1 + np.flatnonzero(classes == "bright")), 1, 2) * (labels > 0)
+    painted[:, 120:] *= 3  # to be left out: 3 and 6
+    brush = viewer.add_labels(painted.astype(np.int32), name="brush")
+    dock.task.value = TRAIN
+    rows = dock.labelled
+    rows.samples.value, rows.marked.value = "objects", "painted"
+    rows.objects.value, rows.painted.value = cells, brush
+    assert list(rows.names.names) == [1, 2, 3, 6]
+    for row in (2, 3):
+        rows.names.table.item(row, 1).setText(" ")
+    brush.selected_label = 7
+    brush.paint((0, 0), 7)
+    assert [rows.names.table.item(row, 1).text() for row in range(5)] == ["class 1", "class 2", "", "", "class 7"]
+    train(dock, wait)
+    assert session.classes(dock.classifier.name) == ("class 1", "class 2")
+    assert [rows.names.table.item(row, 1).text() for row in (2, 3)] == ["", ""]
+
+
 def saved(dock, folder):
     path = folder / "model.ndc"
     session.get(dock.classifier.name).save(path)

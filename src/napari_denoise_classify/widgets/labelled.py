@@ -174,13 +174,13 @@ class LabelledFields:
         if np.prod(data.shape) > _MOST_PIXELS:  # too many to look through: the names that were typed stay
             return
         numbers = np.unique(np.asarray(data)).tolist()
-        known = self.names.names
+        known = self.names.texts
         self.names.names = default_names(
             [n for n in numbers if n > 0][:50], {n: known[n] for n in known if n in numbers}
         )
 
     def _on_paint(self) -> None:
-        number, known = int(self._listened.selected_label), self.names.names
+        number, known = int(self._listened.selected_label), self.names.texts
         if number > 0 and number not in known:
             self.names.names = default_names([number], known)
 

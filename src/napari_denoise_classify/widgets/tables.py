@@ -38,10 +38,15 @@ class NameTable(Container[Any]):
         self._fit()
 
     @property
+    def texts(self) -> dict[Any, str]:
+        """What is written beside each thing; empty where somebody took the name away."""
+        items = [(key, self.table.item(row, 1)) for row, key in enumerate(self._keys)]
+        return {key: "" if item is None else item.text().strip() for key, item in items}
+
+    @property
     def names(self) -> dict[Any, str]:
         """The names, without those that are empty."""
-        texts = [(key, self.table.item(row, 1)) for row, key in enumerate(self._keys)]
-        return {key: item.text().strip() for key, item in texts if item is not None and item.text().strip()}
+        return {key: text for key, text in self.texts.items() if text}
 
     @names.setter
     def names(self, names: Mapping[Any, str]) -> None:
@@ -104,5 +109,5 @@ def _readable(colour: str) -> str:
 
 
 def default_names(numbers: Sequence[int], known: Mapping[int, str]) -> dict[int, str]:
-    """Name painted numbers ``class 1``, ``class 2``, unless they have a name."""
+    """Name painted numbers ``class 1``, ``class 2``, unless they are known: an empty name means no class."""
     return {n: known.get(n, f"class {n}") for n in sorted({*numbers, *known})}
