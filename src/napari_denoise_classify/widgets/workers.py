@@ -16,7 +16,8 @@ from ..core.progress import USER_ERRORS, Progress, Steps, sentence
 class Job:
     """A piece of work under way in a thread.
 
-    Every callback is called in the main thread. Exactly one of ``done``, ``failed`` and ``cancelled`` is.
+    Every callback is called in the main thread: ``ended`` once, unless the work is abandoned, and ``done`` after it if
+    there is a result. Of work that failed, a notification tells, and `error`.
 
     Parameters
     ----------
