@@ -373,3 +373,29 @@ def test_a_preview_looks_through_the_image_once_and_keeps_it_no_longer_than_it_i
     dock.preview_box.value = False
     assert dock.preview._now is None
     assert dock.preview._ranges is None
+
+
+def test_a_preview_that_is_ended_while_it_looks_for_the_range_holds_nothing(open_dock, qtbot, monkeypatch):
+    viewer, dock = open_dock("Denoise")
+    begun, go_on = threading.Event(), threading.Event()
+    usual = PlaneImage.ranges_iter
+
+    def slow(*arguments: Any) -> Any:
+        found = yield from usual(*arguments)
+        begun.set()
+        go_on.wait(20)
+        return found
+
+    monkeypatch.setattr(PlaneImage, "ranges_iter", slow)
+    viewer.add_image(np.random.default_rng(0).random((300, 400)).astype(np.float32), name="noisy")
+    viewer.window._qt_window.show()
+    viewer.reset_view()
+    dock.method.choice.value = "gaussian"
+    dock.preview_box.value = True
+    qtbot.waitUntil(begun.is_set, timeout=20_000)
+    job = dock.preview._job
+    dock.preview_box.value = False
+    go_on.set()
+    qtbot.waitUntil(lambda: not job._worker.is_running, timeout=20_000)
+    qtbot.wait(100)
+    assert dock.preview._ranges is None

@@ -34,6 +34,18 @@ _PAUSE = 120  # milliseconds without a change before one starts
 _MARGIN = 32  # around the part, for steps that need the whole plane
 
 
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What the thread hands back.
+
+    ``ranges`` are the intensity ranges of an image's planes, with the array and the choice that they are of.
+    """
+
+    pixels: npt.NDArray[Any]
+    seconds: float
+    ranges: tuple[Any, Any, Any]
+
+
 @dataclass(frozen=True)
 class View:
     """What is shown of an image layer.
@@ -209,23 +221,27 @@ class Preview:
             self._say(str(error))
             return
         whole = layer.data[0] if layer.multiscale else layer.data
-        self._job = Job(self._work(recipe, source, view, whole), lambda *_: None, self._on_done, self._on_end)
+        work = self._work(recipe, source, view, whole, self._ranges)
+        self._job = Job(work, lambda *_: None, self._on_done, self._on_end)
         self._now = (layer, source, view, recipe)
 
-    def _work(self, recipe: Recipe, source: Source, view: View, whole: Any) -> Steps[Any]:
+    @staticmethod
+    def _work(
+        recipe: Recipe, source: Source, view: View, whole: Any, known: tuple[Any, Any, Any] | None
+    ) -> Steps[_Found | str]:
         """Denoise in the thread; what goes wrong is a text, and no notification.
 
-        ``whole`` is the layer's own array, by which the intensity range is known again: ``source`` has a view of it.
+        ``whole`` is the layer's own array, by which the range is ``known`` again: ``source`` has a view of it.
         """
         try:
-            how, known = recipe.intensity_range, self._ranges
+            how = recipe.intensity_range
             if known is None or known[0] is not whole or known[1] != how:
-                known = self._ranges = (whole, how, (yield from source.image.ranges_iter(how)))
+                known = (whole, how, (yield from source.image.ranges_iter(how)))
             low_high = known[2][view.index]
             recipe.reach(source.image.samples)  # loads the network
             start = time.perf_counter()
             pixels = yield from denoise_view_iter(recipe, view, low_high)
-            return pixels, time.perf_counter() - start
+            return _Found(pixels, time.perf_counter() - start, known)
         except USER_ERRORS as error:
             return str(error)
 
@@ -236,16 +252,16 @@ class Preview:
             if again:
                 self.refresh()
 
-    def _on_done(self, result: Any) -> None:
+    def _on_done(self, result: _Found | str) -> None:
         if not self.on:
             return
         if isinstance(result, str):
             self._say(f"No preview: {result}")
             return
-        pixels, self.seconds = result
+        self.seconds, self._ranges = result.seconds, result.ranges
         assert self._now is not None
         layer, source, view, recipe = self._now
-        self._show(layer, source, view, pixels, recipe.upscale)
+        self._show(layer, source, view, result.pixels, recipe.upscale)
         height, width = (s.stop - s.start for s in (view.rows, view.columns))
         self._say(f"Preview of {width} × {height} px in {self.seconds:.1f} s.")
         # As large as is done in time, the next time.
