@@ -219,6 +219,18 @@ def test_noise_beyond_what_a_method_can_be_told_is_a_sentence(open_dock, wait, e
     assert not errors
 
 
+def test_a_range_that_is_empty_is_a_sentence_of_the_panel(open_dock, errors, gray):
+    viewer, dock = open_dock("Denoise")
+    viewer.add_image(gray, name="field")
+    dock.range.choice.value = "fixed"
+    dock.range.low.value = dock.range.high.value = 5
+    dock.run_button.native.click()
+    assert errors == ["Highest is 5 and Lowest 5: Highest must be above Lowest."]
+    dock.range.low.value = 9
+    dock.estimate_button.native.click()
+    assert errors[1] == "Highest is 5 and Lowest 9: Highest must be above Lowest."
+
+
 def test_the_result_is_blended_as_its_source_is(open_dock, wait):
     viewer, dock = open_dock("Denoise")
     viewer.add_image(np.eye(32, dtype=np.uint8), name="red", blending="additive", opacity=0.8)

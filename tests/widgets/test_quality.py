@@ -91,7 +91,7 @@ def test_stacks_show_the_mean_and_colour_one_residual(open_dock, wait, pair):
 @pytest.mark.parametrize("case", ["none", "same", "shapes"])
 def test_what_cannot_be_compared_is_named(open_dock, wait, pair, errors, case):
     viewer, dock = open_dock("Quality")
-    words = {"none": "nothing to compare", "same": "same layer", "shapes": "must be the same"}[case]
+    words = {"none": "nothing to compare", "same": "same layer", "shapes": "do not fit"}[case]
     if case != "none":
         one = viewer.add_image(pair[0])
         other = viewer.add_image(pair[1][:50]) if case == "shapes" else one
@@ -99,6 +99,20 @@ def test_what_cannot_be_compared_is_named(open_dock, wait, pair, errors, case):
     dock.run_button.native.click()
     wait(dock)
     assert words in errors[0]
+
+
+def test_images_that_do_not_fit_are_named_as_in_the_panel(open_dock, pair, errors):
+    viewer, dock = open_dock("Quality")
+    clean, noisy = pair
+    dock.before.value, dock.after.value = viewer.add_image(noisy, name="n"), viewer.add_image(clean[:50], name="c")
+    dock.run_button.native.click()
+    what_to_do = "do not fit: choose two images of the same size and the same colours."
+    assert errors == [f"Noisy (n: 100 × 110 px, gray) and Denoised (c: 50 × 110 px, gray) {what_to_do}"]
+    dock.after.value = viewer.add_image(clean, name="whole")
+    dock.reference.value = viewer.add_image(np.stack([clean] * 3, axis=-1), rgb=True, name="ref")
+    dock.run_button.native.click()
+    assert errors[1] == f"Noisy (n: 100 × 110 px, gray) and Reference (ref: 100 × 110 px, RGB) {what_to_do}"
+    assert dock.job is None
 
 
 def test_copied_code_finds_the_same(open_dock, wait, pair, qapp, capsys):

@@ -47,8 +47,22 @@ class RangeFields:
 
     @property
     def value(self) -> Any:
-        """The range, as `Recipe` takes it."""
-        return (self.low.value, self.high.value) if self.choice.value == "fixed" else self.choice.value
+        """The range, as `Recipe` takes it.
+
+        Raises
+        ------
+        ValueError
+            If it is empty.
+        """
+        if self.choice.value != "fixed":
+            return self.choice.value
+        low, high = self.low.value, self.high.value
+        if not low < high:
+            raise ValueError(
+                f"{self.high.label} is {high:g} and {self.low.label} {low:g}: {self.high.label} must be above "
+                f"{self.low.label}."
+            )
+        return low, high
 
 
 def recipe_code(source: Source, recipe: Recipe) -> str:

@@ -127,6 +127,9 @@ class QualityDock(Dock):
             raise ValueError("Noisy and Denoised are the same layer: choose two.")
         reference = take(self.reference.value) if self.reference.value is not None else None
         before, after = take(self.before.value), take(self.after.value)
+        _check_fit({self.before.label: before, self.after.label: after})
+        if reference is not None:
+            _check_fit({self.before.label: before, self.reference.label: reference})
         self.code = _code(reference, before, after)
         code, keep = self.code, bool(self.add_residual.value)
         self.launch(_examine(reference, before, after, keep), lambda found: self._show(before, found, code))
@@ -191,6 +194,21 @@ class QualityDock(Dock):
         if frame is not None:
             write_whole(path, lambda p: frame.to_csv(p, index=False))
             self.say(f"Saved {path}.")
+
+
+def _check_fit(chosen: dict[str, Source]) -> None:
+    """Refuse images of two rows that are not of the same size and colours, in the words of the panel."""
+    (_, one), (_, other) = chosen.items()
+    if one.image.data.shape != other.image.data.shape or one.image.rgb != other.image.rgb:
+        named = " and ".join(f"{row} ({source.name}: {_in_words(source)})" for row, source in chosen.items())
+        raise ValueError(f"{named} do not fit: choose two images of the same size and the same colours.")
+
+
+def _in_words(source: Source) -> str:
+    image = source.image
+    sides = (*image.lead_shape, *image.plane_shape)
+    colours = {3: "RGB", 4: "RGBA"}[image.data.shape[-1]] if image.rgb else "gray"
+    return f"{' × '.join(map(str, sides))} px, {colours}"
 
 
 def _add_residual(viewer: napari.Viewer, before: Source, left: npt.NDArray[np.float32], record: dict[str, Any]) -> Any:
