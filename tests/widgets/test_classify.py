@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.layers import Image, Labels, Points, Shapes
+from qtpy.QtWidgets import QFileDialog
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify.core.figures import class_colours
 from napari_denoise_classify.widgets.classify import TRAIN
 from napari_denoise_classify.widgets.layers import METADATA_KEY
 from napari_denoise_classify.widgets.session import session
+
+_OTHERS = ("Explain", "Workflow")
 
 
 def test_click_to_train_to_classes(open_dock, wait, field):
@@ -44,6 +47,36 @@ def test_click_to_train_to_classes(open_dock, wait, field):
     from napari.utils.colormaps.standardize_color import transform_color
 
     np.testing.assert_allclose(result.get_color(1), transform_color(colours["bright"])[0], atol=1e-6)
+
+
+def test_a_new_classifier_is_chosen_in_the_panel_that_made_it_alone(
+    open_dock, wait, field, classifier, tmp_path, monkeypatch
+):
+    image, centres, classes, _ = field
+    viewer, dock = open_dock("Classify")
+    docks = {name: viewer.window.add_plugin_dock_widget("napari-denoise-classify", name)[1] for name in _OTHERS}
+    docks["Explain"].classifier.choice.value = classifier
+    docks["Explain"].explain.target.value = "bright"
+    docks["Workflow"].classifier.choice.value = ""
+    viewer.add_image(image, name="field")
+    viewer.add_points(centres, features={"class": np.where(classes == "dark", "one", "two")}, name="clicked")
+    dock.task.value = TRAIN
+    dock.labelled.samples.value = "points"
+    dock.method.step = ("random_forest", {"trees": 10})
+    dock.run_button.native.click()
+    wait(dock)
+    assert dock.classifier.name == "random_forest"
+    assert set(dock.colours.buttons) == {"one", "two"}
+    assert docks["Explain"].classifier.name == classifier
+    assert docks["Explain"].explain.target.value == "bright"
+    assert docks["Workflow"].classifier.name == ""
+    session.get("random_forest").save(tmp_path / "again.ndc")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(tmp_path / "again.ndc"), ""))
+    docks["Workflow"].classifier.load_button.native.click()
+    wait(docks["Workflow"])
+    assert docks["Workflow"].classifier.name == "again"
+    assert (dock.classifier.name, docks["Explain"].classifier.name) == ("random_forest", classifier)
+    assert "again" in dock.classifier.choice.choices
 
 
 def test_points_are_mapped_through_the_world(open_dock, wait, field, classifier):

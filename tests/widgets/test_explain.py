@@ -20,6 +20,7 @@ def panel(open_dock, crops, cnn):
     viewer.add_image(field, name="field")
     viewer.add_points([(16 * y + 8, 16 * x + 8) for y in range(4) for x in range(4)], name="cells")
     session.add("spots", cnn)
+    dock.classifier.choice.value = "spots"
     dock.target.where.value = "points"
     return viewer, dock
 
@@ -88,6 +89,7 @@ def test_check_shows_verdict_and_curves_once(panel, wait):
 def test_what_cannot_be_checked_is_a_sentence(panel, wait, errors, forest):
     viewer, dock = panel
     session.add("forest", forest)
+    dock.classifier.choice.value = "forest"
     dock.check_button.native.click()
     wait(dock)
     assert "Grad-CAM needs a network with gradients" in errors[-1]

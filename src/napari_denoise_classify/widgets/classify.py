@@ -198,6 +198,7 @@ class ClassifyDock(Dock):
             classifier, evaluation, note = result
             self.task.value = APPLY
             kept = session.add(name, classifier)
+            self.classifier.choose(kept)
             self.say(
                 f"Trained {kept}. On {evaluation.n} samples held out: macro-F1 {evaluation.macro_f1:.3f}, "
                 f"balanced accuracy {evaluation.balanced_accuracy:.3f}."

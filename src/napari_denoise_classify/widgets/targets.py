@@ -257,8 +257,12 @@ class ClassifierFields:
     def _forget(self) -> None:
         session.changed.disconnect(self._on_new, missing_ok=True)
 
-    def _on_new(self, name: str) -> None:
+    def _on_new(self, _: str) -> None:
+        """Offer a new classifier; what is chosen stays: it may have come from another panel."""
         self.choice.reset_choices()
+
+    def choose(self, name: str) -> None:
+        """Choose a classifier that this panel trained or loaded."""
         self.choice.value = name
 
     def _browse(self) -> None:
@@ -268,7 +272,7 @@ class ClassifierFields:
         path, _ = QFileDialog.getOpenFileName(self.row.native, "Load a classifier", "", "Classifiers (*.ndc)")
         if path:
             try:
-                session.load(path)
+                self.choose(session.load(path))
             except ValueError as error:
                 if self._fail is not None:
                     self._fail(error)
