@@ -42,12 +42,13 @@ def test_other_pixels_than_in_training_are_told_wherever_a_classifier_is_applied
 
 
 @pytest.mark.parametrize("name", ["Explain", "Workflow"])
-def test_a_damaged_classifier_is_a_sentence_in_the_panel(open_dock, errors, tmp_path, monkeypatch, name):
+def test_a_damaged_classifier_is_a_sentence_in_the_panel(open_dock, wait, errors, tmp_path, monkeypatch, name):
     _, dock = open_dock(name)
     path = tmp_path / "damaged.ndc"
     path.write_bytes(b"no classifier")
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
     dock.classifier.load_button.native.click()
+    wait(dock)
     assert "choose an .ndc file" in dock.status.value
     assert errors == [dock.status.value]
 

@@ -46,6 +46,22 @@ def test_time_left_is_told_once_it_can_be(qtbot):
     assert 0 <= log["progress"][-2][1] < 2
 
 
+def test_time_left_leaves_out_what_came_before_the_first_part(qtbot):
+    def work():
+        yield Progress(0.0, "loading")
+        time.sleep(1.5)
+        yield Progress(0.0, "begins")
+        time.sleep(0.3)
+        yield Progress(0.25)
+        time.sleep(1.0)
+        yield Progress(0.5)
+
+    _, log = drive(qtbot, work())
+    qtbot.waitUntil(lambda: log["ended"] is not None)
+    assert log["progress"][2][1] is None
+    assert log["progress"][3][1] == pytest.approx(1.3, abs=0.5)
+
+
 def test_user_error_is_a_notification(qtbot, monkeypatch):
     shown: list[str] = []
     monkeypatch.setattr(workers, "show_error", shown.append)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,23 +13,24 @@ from ..core.progress import USER_ERRORS, Progress, Steps, within
 from ..core.recipe import Recipe
 from ..core.steps import get_step
 from .class_layers import add_class_map, recolour, table_of
-from .dock import Dock
+from .classifying import ClassifierDock
 from .labelled import LabelledFields
 from .parameters import StepFields
 from .saving import ask_path
 from .session import session
 from .tables import ColourButtons
-from .targets import ClassifierFields, Target, TargetFields, add_classes, classify_code, summary
+from .targets import Target, TargetFields, add_classes, classify_code, summary
 
 if TYPE_CHECKING:
     import napari
 
+    from ..core.class_maps import ClassMap
     from ..core.classify.bundle import Classifier
 
 APPLY, TRAIN = "Apply a classifier", "Train a classifier"
 
 
-class ClassifyDock(Dock):
+class ClassifyDock(ClassifierDock):
     """Train, load and apply classifiers."""
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
@@ -37,7 +39,7 @@ class ClassifyDock(Dock):
         self.task.value = APPLY
         self.add(self.task)
         # apply
-        self.classifier = ClassifierFields(self.form, fail=self.fail)
+        self.add_classifier_row()
         self.target = TargetFields(napari_viewer, self.form, tiles=True)
         self.save_button = PushButton(text="Save this classifier…", name="save_classifier")
         self.colours = ColourButtons(session.set_colour)
@@ -110,40 +112,43 @@ class ClassifyDock(Dock):
     # --- apply ----------------------------------------------------------------------------------------------------
 
     def _apply(self) -> None:
-        target, classifier = self.target.read(), self.classifier.read()
-        code = classify_code(target, self.classifier.name, None, {}, None)
-        note = target.note_for(classifier)
-        if target.tiles:
-            self._map_tiles(classifier, target, code, note)
-            return
-        work = target.classify_iter(classifier, groups=target.groups)
+        target, name = self.target.read(), self.classifier.chosen()
 
-        def done(result: Any) -> None:
-            record = {**result.record, "source": target.source.name, "python": code}
+        def code(classifier: Classifier) -> str:
+            return classify_code(target, name, classifier, None, {}, None)
+
+        if target.tiles:
+            self._map_tiles(target, code)
+            return
+
+        def done(classifier: Classifier, result: Any) -> None:
+            record = {**result.record, "source": target.source.name, "python": self.code}
             self._last, more = add_classes(self.viewer, target, result, classifier.classes, record)
+            note = target.note_for(classifier)
             self.say(summary(result, "\n".join(text for text in (note, more) if text)))
 
-        self.code = code
-        self.launch(work, done)
+        self.launch_with_classifier(lambda clf: target.classify_iter(clf, groups=target.groups), done, code)
 
-    def _map_tiles(self, classifier: Classifier, target: Target, code: str, note: str) -> None:
-        from ..core.class_maps import class_map
+    def _map_tiles(self, target: Target, code: Callable[[Classifier], str]) -> None:
+        def work(classifier: Classifier) -> Steps[ClassMap]:
+            from ..core.class_maps import class_map
 
-        size = target.size_for(classifier)
-        tile = None if size is None else int(np.median(size))
-        found = class_map(target.source.image, classifier, tile=tile, stride=target.stride)
+            size = target.size_for(classifier)
+            tile = None if size is None else int(np.median(size))
+            found = class_map(target.source.image, classifier, tile=tile, stride=target.stride)
+            yield from found.compute_iter(target.plane)
+            return found
 
-        def done(_: Any) -> None:
-            record = {**found.record, "source": target.source.name, "python": code}
+        def done(classifier: Classifier, found: ClassMap) -> None:
+            record = {**found.record, "source": target.source.name, "python": self.code}
             labels, _ = add_class_map(self.viewer, target.source, found, record)
             shown = np.asarray(labels.data[target.plane])
             parts = [f"{name}: {(shown == k + 1).mean():.1%}" for k, name in enumerate(found.classes)]
             more = "" if not target.plane else "Other planes are computed when you look at them."
             text = f"{shown.size} tiles of {found.tile} px. " + ", ".join(parts)
-            self.say("\n".join(line for line in (text, more, note) if line))
+            self.say("\n".join(line for line in (text, more, target.note_for(classifier)) if line))
 
-        self.code = code
-        self.launch(found.compute_iter(target.plane), done)
+        self.launch_with_classifier(work, done, code)
 
     def save_table(self, path: Path) -> None:
         """Write the table of the selected layer of classes, or of the last run.

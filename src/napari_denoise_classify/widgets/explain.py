@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, ComboBox, PushButton
 
-from ..core.progress import USER_ERRORS
+from ..core.progress import USER_ERRORS, Steps
 from ..core.steps import get_step
-from .dock import Dock
+from .classifying import ClassifierDock
 from .layers import add_contours, add_heat
 from .parameters import ParameterField, StepFields
 from .session import session
@@ -17,6 +17,7 @@ from .targets import ClassifierFields, TargetFields, classify_code, summary
 if TYPE_CHECKING:
     import napari
 
+    from ..core.classify.bundle import Classifier
     from ..core.explain.trust import ExplanationCheck
 
 
@@ -91,12 +92,12 @@ def add_explanation(viewer: napari.Viewer, source: Any, result: Any, method: str
     add_contours(viewer, source, result, "critical area", record)
 
 
-class ExplainDock(Dock):
+class ExplainDock(ClassifierDock):
     """Show which pixels speak for a class."""
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer, "Explain", "Show which pixels made the classifier decide.")
-        self.classifier = ClassifierFields(self.form, fail=self.fail)
+        self.add_classifier_row()
         self.target = TargetFields(napari_viewer, self.form)
         self.target.where.label = "Explain"
         self.explain = ExplainFields(self.form, self.classifier)
@@ -113,18 +114,20 @@ class ExplainDock(Dock):
 
     def start(self) -> None:
         """Explain the chosen samples."""
-        target, classifier = self.target.read(), self.classifier.read()
+        target, name = self.target.read(), self.classifier.chosen()
         explain, options = self.explain.explain, self.explain.options
-        self.code = code = classify_code(target, self.classifier.name, explain, options, None)
-        work = target.classify_iter(classifier, explain=explain, **options)
-        note = target.note_for(classifier)
 
-        def done(result: Any) -> None:
-            record = {**result.record, "source": target.source.name, "python": code}
+        def done(classifier: Classifier, result: Any) -> None:
+            record = {**result.record, "source": target.source.name, "python": self.code}
             add_explanation(self.viewer, target.source, result, record["explanation"]["method"], record)
+            note = target.note_for(classifier)
             self.say("\n".join(filter(None, [summary(result) + _in_words(result), note])))
 
-        self.launch(work, done)
+        self.launch_with_classifier(
+            lambda classifier: target.classify_iter(classifier, explain=explain, **options),
+            done,
+            lambda classifier: classify_code(target, name, classifier, explain, options, None),
+        )
 
     def _on_check(self) -> None:
         try:
@@ -133,19 +136,22 @@ class ExplainDock(Dock):
             self.fail(error)
 
     def _check(self) -> None:
-        from ..core.workflow import check_image_iter
+        target, method, explained = self.target.read(), self.explain.explain, self.explain.options["target"]
 
-        target, classifier = self.target.read(), self.classifier.read()
-        work = check_image_iter(
-            [target.source.image],
-            classifier,
-            centres=[target.centres],
-            crop_sizes=[target.size_for(classifier)],
-            pixel_sizes=[target.pixel_size],
-            method=self.explain.explain,
-            target=self.explain.options["target"],
-        )
-        self.launch(work, self._show_check)
+        def work(classifier: Classifier) -> Steps[ExplanationCheck]:
+            from ..core.workflow import check_image_iter
+
+            return check_image_iter(
+                [target.source.image],
+                classifier,
+                centres=[target.centres],
+                crop_sizes=[target.size_for(classifier)],
+                pixel_sizes=[target.pixel_size],
+                method=method,
+                target=explained,
+            )
+
+        self.launch_with_classifier(work, lambda _, check: self._show_check(check))
 
     def _show_check(self, check: ExplanationCheck) -> None:
         """Show verdict and curves at the bottom of the window, in place of the last ones."""

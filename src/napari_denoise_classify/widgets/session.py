@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
@@ -26,6 +27,7 @@ class Session:
     def __init__(self) -> None:
         self._colours: dict[str, str] = {}
         self._classifiers: dict[str, Classifier] = {}
+        self._reading = Lock()
         self._paths: dict[str, Path] = {}
 
     def names(self) -> list[str]:
@@ -45,11 +47,12 @@ class Session:
         return unique
 
     def get(self, name: str) -> Classifier:
-        """Return a classifier; the example is read when it is first asked for."""
-        if name == EXAMPLE and name not in self._classifiers:
-            from ..core.classify.storage import example_classifier, load_classifier
+        """Return a classifier; the example is read when it is first asked for, in whatever thread that is."""
+        with self._reading:  # once, also where two panels ask for it
+            if name == EXAMPLE and name not in self._classifiers:
+                from ..core.classify.storage import example_classifier
 
-            self._classifiers[name] = load_classifier(example_classifier())
+                self._classifiers[name] = self.read(example_classifier())
         classifier = self._classifiers[name]
         if any(c in self._colours for c in classifier.classes):
             classifier.training["colours"] = self.colours(classifier.classes)
@@ -79,8 +82,9 @@ class Session:
         known = self._classifiers.get(name)
         return known.classes if known is not None else EXAMPLE_CLASSES if name == EXAMPLE else ()
 
-    def load(self, path: str | Path) -> str:
-        """Read a classifier from a file and return its name.
+    @staticmethod
+    def read(path: Path) -> Classifier:
+        """Read a classifier from a file, for `add`.
 
         Raises
         ------
@@ -89,7 +93,7 @@ class Session:
         """
         from ..core.classify.storage import load_classifier
 
-        return self.add(Path(path).stem, load_classifier(path), Path(path))
+        return load_classifier(path)
 
     def saved(self, name: str, path: Path) -> None:
         """Remember where a classifier was saved."""

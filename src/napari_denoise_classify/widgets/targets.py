@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -226,14 +227,14 @@ class ClassifierFields:
     Parameters
     ----------
     form : Form
+    load : callable
+        Reads a file that the user picked, and chooses what is in it.
     nothing : str, optional
         The words for no classifier, where there may be none.
-    fail : callable, optional
-        Tells of a file that cannot be read; by default a notification does.
     """
 
-    def __init__(self, form: Any, nothing: str | None = None, fail: Callable[[Exception], None] | None = None) -> None:
-        self._fail = fail
+    def __init__(self, form: Any, load: Callable[[Path], None], nothing: str | None = None) -> None:
+        self._load = load
         first = [(nothing, "")] if nothing is not None else []
         self.choice = narrow(
             ComboBox(name="classifier", label="", choices=lambda _: [*first, *((n, n) for n in session.names())])
@@ -266,35 +267,38 @@ class ClassifierFields:
         self.choice.value = name
 
     def _browse(self) -> None:
-        from napari.utils.notifications import show_error
         from qtpy.QtWidgets import QFileDialog
 
         path, _ = QFileDialog.getOpenFileName(self.row.native, "Load a classifier", "", "Classifiers (*.ndc)")
         if path:
-            try:
-                self.choose(session.load(path))
-            except ValueError as error:
-                if self._fail is not None:
-                    self._fail(error)
-                else:
-                    show_error(str(error))
+            self._load(Path(path))
 
     @property
     def name(self) -> str:
         """The chosen name, empty for none."""
         return str(self.choice.value or "")
 
+    def chosen(self) -> str:
+        """Return the chosen name.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if not self.name:
+            raise ValueError("There is no classifier: train one in the panel Classify, or load one.")
+        return self.name
+
     def read(self) -> Classifier:
-        """Return the chosen classifier.
+        """Return the chosen classifier; the first one takes seconds.
 
         Raises
         ------
         ValueError
             If none is chosen or its file cannot be read.
         """
-        if not self.name:
-            raise ValueError("There is no classifier: train one in the panel Classify, or load one.")
-        return session.get(self.name)
+        return session.get(self.chosen())
 
 
 def show_classes(
@@ -334,14 +338,14 @@ def summary(result: Classified, note: str = "") -> str:
 
 
 def classify_code(
-    target: Target, classifier_name: str, explain: Any, options: dict[str, Any], record_recipe: Any
+    target: Target, name: str, classifier: Classifier, explain: Any, options: dict[str, Any], record_recipe: Any
 ) -> str:
-    """Return Python that classifies the same samples again, to the same numbers."""
+    """Return Python that classifies the same samples again, to the same numbers; ``name`` is the classifier's."""
     lines = ["import napari_denoise_classify as ndc", ""]
     lines.append(f"image = {target.source.code}  # in napari's console; elsewhere, load the image here")
-    lines.append(session.code(classifier_name))
+    lines.append(session.code(name))
     arguments = [f"axes={target.source.image.axes!r}"]
-    size = target.size_for(session.get(classifier_name))
+    size = target.size_for(classifier)
     if target.centres is not None:
         arguments.append("centres=centres")
         many = len(target.centres) > _MOST_WRITTEN

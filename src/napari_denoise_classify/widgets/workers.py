@@ -69,6 +69,8 @@ class Job:
 
     def _on_progress(self, progress: Progress) -> None:
         if not self._over:
+            if progress.fraction == 0:  # what came before, such as reading a classifier, tells nothing of the speed
+                self._started = time.monotonic()
             elapsed = time.monotonic() - self._started
             known = progress.fraction > 0.02 and elapsed > 1
             self._report(progress, elapsed * (1 / progress.fraction - 1) if known else None)

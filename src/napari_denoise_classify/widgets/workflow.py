@@ -14,30 +14,31 @@ from ..core.files import ImageFile
 from ..core.progress import USER_ERRORS
 from ..core.recipe import Processed, Recipe
 from ..core.results import save_processed, save_result
-from .dock import Dock
+from .classifying import ClassifierDock
 from .explain import ExplainFields, add_explanation
 from .layers import add_image_like
 from .parameters import StepFields
 from .process import recipe_code
 from .session import session
-from .targets import ClassifierFields, Target, TargetFields, classify_code, show_classes
+from .targets import Target, TargetFields, classify_code, show_classes
 
 if TYPE_CHECKING:
     import napari
 
+    from ..core.classify.bundle import Classifier
     from ..core.workflow import Classified
 
 
 _UNITS = {"nanometer": "nm", "micrometer": "µm", "millimeter": "mm"}
 
 
-class WorkflowDock(Dock):
+class WorkflowDock(ClassifierDock):
     """The whole job."""
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer, "Run", "Clean an image, classify it and see why: choose, then press Run.")
         self.target = TargetFields(napari_viewer, self.form)
-        self.classifier = ClassifierFields(self.form, nothing="none (only process)", fail=self.fail)
+        self.add_classifier_row(nothing="none (only process)")
         self.as_trained = CheckBox(text="Prepare images as in training", name="as_trained", value=True)
         self.as_trained.tooltip = (
             "Denoise and mask as the classifier's training images were. Untick to try something else."
@@ -80,14 +81,11 @@ class WorkflowDock(Dock):
         if not self.classifier.name:
             self._process(recipe or Recipe())
             return
-        target, classifier = self.target.read(), self.classifier.read()
+        target, name = self.target.read(), self.classifier.chosen()
         method, options = self.explain.explain, self.explain.options
-        self.code = code = classify_code(target, self.classifier.name, method, options, recipe)
-        note = target.note_for(classifier)
-        work = target.classify_iter(classifier, recipe=recipe, explain=method, **options)
 
-        def done(result: Classified) -> None:
-            record = {**result.record, "source": target.source.name, "python": code}
+        def done(classifier: Classifier, result: Classified) -> None:
+            record = {**result.record, "source": target.source.name, "python": self.code}
             title = (classifier.recipe if recipe is None else recipe).title
             on_disk = target.source.image.lazy
             if title != "raw" and not on_disk:
@@ -95,6 +93,7 @@ class WorkflowDock(Dock):
             if method is not None:
                 add_explanation(self.viewer, target.source, result, record["explanation"]["method"], record)
             text = show_classes(self.viewer, target, result, classifier.classes, record)
+            note = target.note_for(classifier)
             text += f"\n{note}" if note else ""
             if not result.record["recipe_matches_training"]:
                 text += "\nNote: prepared otherwise than the training images were."
@@ -104,7 +103,11 @@ class WorkflowDock(Dock):
             self.save_button.enabled = True
             self.say(text)
 
-        self.launch(work, done)
+        self.launch_with_classifier(
+            lambda classifier: target.classify_iter(classifier, recipe=recipe, explain=method, **options),
+            done,
+            lambda classifier: classify_code(target, name, classifier, method, options, recipe),
+        )
 
     def _process(self, recipe: Recipe) -> None:
         target = self.target.read_whole()
