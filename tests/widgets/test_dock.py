@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_denoise_classify.widgets.classify import TRAIN
+from napari_denoise_classify.widgets.parameters import StepFields
 
 PANELS = ["Workflow", "Denoise", "Train denoiser", "Mask", "Classify", "Explain", "Study", "Quality"]
 
@@ -49,6 +50,48 @@ def test_the_wheel_does_not_change_a_row_that_was_not_clicked(open_dock, qtbot):
     turn()
     assert radius.value == before
     assert radius.native.focusPolicy() == Qt.FocusPolicy.StrongFocus
+
+
+def tab_stops(dock) -> list[QWidget]:
+    """List where the Tab key stops in a panel, in its order."""
+    found, widget = [], dock.native.nextInFocusChain()
+    while widget is not dock.native:
+        stop = widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.focusProxy() is None
+        if stop and dock.native.isAncestorOf(widget) and widget.isVisibleTo(dock.native):
+            found.append(widget)
+        widget = widget.nextInFocusChain()
+    return found
+
+
+def lie_in_order(dock) -> bool:
+    """Whether the Tab key goes downwards, and in a row to the right."""
+    QApplication.processEvents()
+    lines = []
+    for widget in tab_stops(dock):
+        below = not dock.form.native.isAncestorOf(widget)  # the rows above may be scrolled
+        place = widget.mapTo(dock.native if below else dock.form.native, widget.rect().center())
+        lines.append((below, round(place.y() / 8), place.x()))
+    return lines == sorted(lines)
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_tab_key_goes_down_the_panel(open_dock, classifier, name, qtbot):
+    viewer, dock = open_dock(name)
+    viewer.window._qt_window.resize(1400, 1000)
+    viewer.window._qt_window.show()
+    qtbot.waitUntil(dock.native.isVisible)
+    assert lie_in_order(dock)
+    assert dock.scroll not in tab_stops(dock)
+    for fields in [field for field in vars(dock).values() if isinstance(field, StepFields)]:
+        for id in [choice for choice in fields.choice.choices if choice][:4]:
+            fields.choice.value = id
+            assert lie_in_order(dock)
+    if name == "Classify":
+        dock.classifier.choice.value = classifier
+        assert lie_in_order(dock)
+        dock.task.value = TRAIN
+        dock.labelled.samples.value = "objects"
+        assert lie_in_order(dock)
 
 
 def test_processing_alone_asks_for_no_points(open_dock, wait, errors):

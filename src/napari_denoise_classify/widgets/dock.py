@@ -13,6 +13,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QSizePolicy
 
 from ..core.progress import USER_ERRORS, Progress, Steps, sentence
+from .keyboard import order_keys
 from .layers import code_of
 from .scroll import Scroll
 from .workers import Job
@@ -74,6 +75,7 @@ class Dock(Container[Any]):
         layout = self.native.layout()
         place = layout.indexOf(self.form.native)
         self.scroll = Scroll(self.form.native)
+        self.scroll.rows_changed.connect(self._on_rows)
         layout.insertWidget(place, self.scroll)
         for label in (self.intro, self.status):
             label.native.setWordWrap(True)
@@ -103,6 +105,7 @@ class Dock(Container[Any]):
         """Let the rows fill the width, once all are there; long names of layers must not widen the panel."""
         self.native.layout().addStretch(1)
         self.native.setMinimumWidth(356)
+        self._on_rows()
         # Only in its window does the panel get its font.
         self.native_parent_changed.connect(lambda *_: QTimer.singleShot(0, self._on_font))
 
@@ -144,6 +147,10 @@ class Dock(Container[Any]):
 
     def show_data(self, data: object) -> None:
         """Show what a `Progress` brings along; by default nothing."""
+
+    def _on_rows(self) -> None:
+        """Follow the rows with the Tab key: those of a method are made later than the buttons below."""
+        order_keys(self.native)
 
     def _on_font(self) -> None:
         self.form._unify_label_widths()

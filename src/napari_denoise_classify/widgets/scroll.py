@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from psygnal import Signal
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QFrame, QScrollArea, QSizePolicy
 
@@ -20,10 +21,13 @@ class Scroll(QScrollArea):
     widget : QWidget
     """
 
+    rows_changed = Signal()
+
     def __init__(self, widget: Any) -> None:
         super().__init__()
         self._content = widget
         self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # it scrolls to the row that has it
         self.setWidgetResizable(True)
         self.setWidget(widget)
         widget.setMinimumWidth(1)  # as wide as the area, also where a row would like to be wider: else it is cut
@@ -56,4 +60,5 @@ class Scroll(QScrollArea):
                 for row in self._content.findChildren(kind):
                     row.setFocusPolicy(Qt.FocusPolicy.StrongFocus)  # by default the wheel gives focus, too
                     row.installEventFilter(self)
+            self.rows_changed.emit()
         return bool(super().eventFilter(watched, event))

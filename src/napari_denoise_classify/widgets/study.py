@@ -66,6 +66,7 @@ class StudyDock(Dock):
             "One a line: [name =] step:parameter=value + step. The first is what others are compared with."
         )
         self.recipes.native.setFixedHeight(84)
+        self.recipes.native.setTabChangesFocus(True)
         self.add(self.source, self.data, self.group, self.preset, self.recipes)
         self.denoiser = StepFields(self.form, "denoise", "Denoise", default="none")
         self.mask = StepFields(self.form, "mask", "Mask", nothing="None")

@@ -63,6 +63,7 @@ class StudyTable(QWidget):
         widget: Any = QTableWidget  # its parts are optional in Qt's types
         self.table = widget(len(self._rows), len(self._columns))
         self.table.setObjectName("scores")
+        self.table.setTabKeyNavigation(False)
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.setSelectionMode(QTableWidget.SelectionMode.SingleSelection)
         self.table.setHorizontalHeaderLabels(self._columns)

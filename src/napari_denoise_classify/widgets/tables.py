@@ -29,6 +29,7 @@ class NameTable(Container[Any]):
         self._keys: list[Hashable] = []
         self.table = QTableWidget(0, 2)
         self.table.setObjectName(name)
+        self.table.setTabKeyNavigation(False)  # the Tab key leaves it; the arrows go from cell to cell
         self.table.setHorizontalHeaderLabels(list(heads))
         header, side = self.table.horizontalHeader(), self.table.verticalHeader()
         if header is not None and side is not None:
