@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QWidget
 
 from napari_denoise_classify.widgets.classify import TRAIN
+from napari_denoise_classify.widgets.keyboard import reachable
 from napari_denoise_classify.widgets.parameters import StepFields
 
 PANELS = ["Workflow", "Denoise", "Train denoiser", "Mask", "Classify", "Explain", "Study", "Quality"]
@@ -92,6 +93,37 @@ def test_the_tab_key_goes_down_the_panel(open_dock, classifier, name, qtbot):
         dock.task.value = TRAIN
         dock.labelled.samples.value = "objects"
         assert lie_in_order(dock)
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_a_screen_reader_has_a_name_for_every_row(open_dock, name):
+    _, dock = open_dock(name)
+    rows = reachable(dock.native)
+    assert len(rows) > 4
+    assert [row for row in rows if not (row.text() if isinstance(row, QAbstractButton) else row.accessibleName())] == []
+    labels = {label.text(): label.buddy() for label in dock.form.native.findChildren(QLabel) if label.text()}
+    assert labels
+    assert None not in labels.values()
+
+
+def test_naming_and_ordering_come_to_an_end(open_dock, qtbot):
+    viewer, dock = open_dock("Classify")
+    viewer.window._qt_window.show()
+    qtbot.wait(200)
+    changes = []
+    dock.scroll.rows_changed.connect(lambda: changes.append(True))
+    qtbot.wait(200)
+    assert changes == []
+
+
+def test_the_name_of_a_row_follows_its_label(open_dock):
+    _, dock = open_dock("Classify")
+    number = dock.target.crop_size.number.native
+    dock.target.where.value = "points"
+    assert number.accessibleName() == "Crop size"
+    dock.target.where.value = "tiles"
+    assert number.accessibleName() == "Tile size"
+    assert dock.classifier.load_button.native.accessibleDescription() == "Classifier"
 
 
 def test_processing_alone_asks_for_no_points(open_dock, wait, errors):

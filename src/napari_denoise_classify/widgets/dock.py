@@ -13,7 +13,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QSizePolicy
 
 from ..core.progress import USER_ERRORS, Progress, Steps, sentence
-from .keyboard import order_keys
+from .keyboard import name_row, order_keys
 from .layers import code_of
 from .scroll import Scroll
 from .workers import Job
@@ -25,17 +25,27 @@ V = TypeVar("V")
 
 
 class Form(Container[Any]):
-    """Rows whose labels are all as wide as the widest one is on the screen."""
+    """Rows whose labels are all as wide as the widest one is on the screen, and name what is beside them."""
 
     def _unify_label_widths(self) -> None:
         super()._unify_label_widths()
-        rows = [row for row in (widget._labeled_widget() for widget in self._list) if row is not None]
+        rows = self._rows
         # magicgui measures in the font of the system, and napari has one of its own.
         for row in rows:
             row._label_widget.native.ensurePolished()
         widest = max((row._label_widget.native.sizeHint().width() for row in rows), default=0)
         for row in rows:
             row.label_width = max(widest, 90)
+        self.name_rows()
+
+    @property
+    def _rows(self) -> list[Any]:
+        return [row for row in (widget._labeled_widget() for widget in self._list) if row is not None]
+
+    def name_rows(self) -> None:
+        """Name all that is beside the labels for screen readers."""
+        for row in self._rows:
+            name_row(row._label_widget.native, row._inner_widget.native)
 
 
 class Dock(Container[Any]):
@@ -84,6 +94,7 @@ class Dock(Container[Any]):
         self.native.setObjectName(type(self).__name__)
         for widget in (self.run_button, self.cancel_button, self.copy_button, self.bar, self.status):
             widget.native.setObjectName(widget.name)
+        self.bar.native.setAccessibleName("Progress")
         self.native.destroyed.connect(self._on_closed)
         self.native_parent_changed.connect(self._on_parent)
         self.run_button.clicked.connect(self._on_run)
@@ -149,7 +160,8 @@ class Dock(Container[Any]):
         """Show what a `Progress` brings along; by default nothing."""
 
     def _on_rows(self) -> None:
-        """Follow the rows with the Tab key: those of a method are made later than the buttons below."""
+        """Follow the rows with the Tab key and the names: those of a method are made later than the buttons below."""
+        self.form.name_rows()
         order_keys(self.native)
 
     def _on_font(self) -> None:

@@ -1,4 +1,4 @@
-"""What the keyboard needs: the order of the rows."""
+"""What the keyboard and screen readers need: the order of the rows, and their names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QScrollArea, QWidget
+from qtpy.QtWidgets import QAbstractButton, QLabel, QScrollArea, QWidget
 
 
 def reachable(widget: QWidget) -> list[QWidget]:
@@ -32,3 +32,15 @@ def order_keys(widget: QWidget) -> None:
     """Let the Tab key go from part to part as they are laid out; by itself it goes as they were made."""
     for one, following in pairwise(reachable(widget)):
         QWidget.setTabOrder(one, following)
+
+
+def name_row(label: QLabel, row: QWidget) -> None:
+    """Tell screen readers what a row asks for. A button has its text; that it belongs to the row, it says besides."""
+    parts = reachable(row)
+    for part in parts:
+        if isinstance(part, QAbstractButton):
+            part.setAccessibleDescription(label.text())
+        else:
+            part.setAccessibleName(label.text())
+    if parts and label.buddy() is not parts[0]:  # setting it lays the rows out again
+        label.setBuddy(parts[0])

@@ -82,6 +82,7 @@ class QualityDock(Dock):
         self.table.setObjectName("figures")
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setTabKeyNavigation(False)
+        self.table.setAccessibleName("Figures")
         self.table.setVisible(False)
         self.copy_table_button = PushButton(text="Copy table", name="copy_table", enabled=False)
         self.save_table_button = PushButton(text="Save table…", name="save_table", enabled=False)

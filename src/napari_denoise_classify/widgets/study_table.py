@@ -64,6 +64,7 @@ class StudyTable(QWidget):
         self.table = widget(len(self._rows), len(self._columns))
         self.table.setObjectName("scores")
         self.table.setTabKeyNavigation(False)
+        self.table.setAccessibleName("Scores")
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.setSelectionMode(QTableWidget.SelectionMode.SingleSelection)
         self.table.setHorizontalHeaderLabels(self._columns)
@@ -77,6 +78,7 @@ class StudyTable(QWidget):
         self.table.cellClicked.connect(self._on_cell)
         self.figure_choice = QComboBox()
         self.figure_choice.setObjectName("figure")
+        self.figure_choice.setAccessibleName("Figure")
         for key, title in _WHOLE.items():
             self.figure_choice.addItem(title, key)
         self.figure_choice.setEnabled(False)

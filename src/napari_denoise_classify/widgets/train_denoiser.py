@@ -84,6 +84,7 @@ class TrainDenoiserDock(ProcessDock):
         self.apply_button = PushButton(text="Denoise with it", name="denoise_with_it")
         self.apply_button.native.setObjectName(self.apply_button.name)
         self.apply_button.tooltip = "Denoise this image layer with the weights that this panel wrote last."
+        self.image.native.setAccessibleName(self.image.label)
         self.apply_row: Container[Any] = Container(
             widgets=[self.image, self.apply_button], layout="horizontal", labels=False, name="apply", visible=False
         )
