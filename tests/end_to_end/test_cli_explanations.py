@@ -80,6 +80,14 @@ def test_few_samples_are_drawn_of_many(field, model, tmp_path):
     assert pd.read_csv(output)["sample"].nunique() == 5
 
 
+def test_only_the_rows_of_the_image_are_checked(field, model, tmp_path):
+    image, points = field
+    table = pd.read_csv(points)
+    table.assign(image=["field"] * 6 + ["another.png"] * 18).to_csv(points, index=False)
+    run("check-explanation", image, "--model", model, "--points", points, "--crop-size", 16, "-o", tmp_path / "it.csv")
+    assert pd.read_csv(tmp_path / "it.csv")["sample"].nunique() == 6
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

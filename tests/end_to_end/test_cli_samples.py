@@ -100,6 +100,33 @@ def test_images_of_one_name_are_told_apart_by_their_folders(fields: Path, monkey
     assert "35 images, bright 18, dark 17, 2 groups" in said("train", *images, *options, "--overwrite")
 
 
+def test_a_table_of_several_images_gives_each_its_rows(fields: Path) -> None:
+    a, b = (pd.read_csv(fields / f"{name}.csv").assign(image=f"{name}.tif") for name in "ab")
+    pd.concat([a.iloc[:9], b.iloc[9:]]).to_csv(fields / "all.csv", index=False)
+    images = (fields / "a.tif", fields / "b.tif")
+    points = ("--points", fields / "all.csv", "--crop-size", 8)
+    run("train", "--image", images[0], "--image", images[1], *points, *FOREST, "-o", fields / "m.ndc")
+    model = ("--model", fields / "m.ndc")
+    run("classify", *images, *model, *points, "-o", fields / "out")
+    run("explain", *images, *model, *points, "-m", "occlusion", "-o", fields / "why")
+    for folder in ("out", "why"):
+        assert pd.read_csv(fields / folder / "a_classes.csv")["y"].tolist() == a["y"][:9].tolist()
+        assert pd.read_csv(fields / folder / "b_classes.csv")["class"].tolist() == b["class"][9:].tolist()
+    # An image without rows fails, and the other does not.
+    a.to_csv(fields / "all.csv", index=False)
+    output = said("classify", *images, *model, *points, "-o", fields / "out", "--overwrite", code=1)
+    assert "1 of 2 files failed" in output
+    assert "The table has no row for b.tif" in output
+    a.assign(image="img").to_csv(fields / "all.csv", index=False)
+    for name in ("p1", "p2"):
+        (fields / name).mkdir()
+        shutil.copy(fields / "a.tif", fields / name / "img.tif")
+    output = said(
+        "classify", fields / "p1/img.tif", fields / "p2/img.tif", *model, *points, "-o", fields / "out", code=1
+    )
+    assert "The table means several images by 'img'" in output
+
+
 def test_objects_and_their_table(fields: Path) -> None:
     objects = ("--image", fields / "a.tif", "--labels", fields / "a_labels.tif", "--classes", fields / "a.csv")
     output = said("train", *objects, "--crop-unit", "object", *FOREST, "-o", fields / "m.ndc")

@@ -16,7 +16,7 @@ from ..core.remote.jobs import Job
 from ..core.whole import all_or_none, write_whole
 from .common import Inputs, Output, Overwrite, guarded, output_names
 from .images import Axes
-from .samples import CropSize, Labels, Points, Samples, read_samples, read_with_axes
+from .samples import CropSize, Labels, Points, PointTable, Samples, point_tables, read_samples, read_with_axes
 from .scheduler import Scheduler, Workers, run_jobs
 
 if TYPE_CHECKING:
@@ -96,11 +96,12 @@ class ClassifyFile(_ModelFile):
 
     Attributes
     ----------
-    points, labels, crop_size
+    points : PointTable or None
+    labels, crop_size
         From the options of these names.
     """
 
-    points: Path | None
+    points: PointTable | None
     labels: Path | None
     crop_size: int | None
 
@@ -188,9 +189,10 @@ def classify(
     other = guarded(plan)
     paths = guarded(lambda: find_images(images))
     names = guarded(lambda: output_names(paths, output, lambda _: "_classes.csv" if tiles is None else ""))
+    tables = guarded(lambda: point_tables(points, paths))
 
     jobs: list[Job] = [
-        ClassifyFile(path, names[path], model, other, axes, points, labels, crop_size)
+        ClassifyFile(path, names[path], model, other, axes, tables.get(path), labels, crop_size)
         if tiles is None
         else MapFile(path, names[path], model, other, axes, tiles, stride)
         for path in paths

@@ -16,7 +16,7 @@ from .classify import Model, OtherRecipe, classify_samples_iter, load_model
 from .common import Inputs, Output, Overwrite, check_new, check_suffix, for_each, guarded, output_names, say, with_bar
 from .images import Axes
 from .options import chosen, method_option, with_step_options
-from .samples import CropSize, Labels, Points, read_samples
+from .samples import CropSize, Labels, Points, point_tables, read_samples
 
 if TYPE_CHECKING:
     from ..core.classify.bundle import Classifier
@@ -67,13 +67,14 @@ def explain(
     classifier, other = guarded(plan)
     paths = guarded(lambda: find_images(images))
     names = guarded(lambda: output_names(paths, output, lambda _: ""))
+    tables = guarded(lambda: point_tables(points, paths))
 
     def one(path: Path) -> None:
         if not overwrite:
             suffixes = ("classes.csv", "processed.tif", "record.json", "figure.png", "heat.tif", "critical_area.csv")
             check_new([output / f"{names[path].name}_{suffix}" for suffix in suffixes], False)
         asked = {"explain": (spec.id, checked), **how}
-        samples = read_samples(path, classifier, axes, points, labels, crop_size)
+        samples = read_samples(path, classifier, axes, tables.get(path), labels, crop_size)
         result = with_bar(classify_samples_iter(samples, classifier, other, **asked), path.name)
         if samples.note:
             say(samples.note)
@@ -119,7 +120,9 @@ def check_explanation(
             raise ValueError(f"--output and --figure both name {figure}: give each a file of its own.")
         check_new([path for path in (output, figure) if path is not None], overwrite)
         classifier, other = load_model(model, recipe)
-        found = [read_samples(path, classifier, axes, points, labels, crop_size) for path in find_images(images)]
+        paths = find_images(images)
+        tables = point_tables(points, paths)
+        found = [read_samples(path, classifier, axes, tables.get(path), labels, crop_size) for path in paths]
         work = check_image_iter(
             [PlaneImage.wrap(one.file.data, one.file.axes) for one in found],
             classifier,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 Points = Annotated[
     Path | None,
-    typer.Option(help="CSV of positions in pixels, columns y and x (and t, c, z where the image has them)."),
+    typer.Option(
+        help="CSV of positions in pixels, columns y and x (and t, c, z where the image has them); with a column image, "
+        "each image has its rows."
+    ),
 ]
 Labels = Annotated[Path | None, typer.Option(help="Label image of the same size: its objects are classified.")]
 CropSize = Annotated[int | None, typer.Option(min=1, help="Side of the crops; default: as in training.")]
@@ -49,11 +53,46 @@ class Samples:
     note: str
 
 
+@dataclass(frozen=True)
+class PointTable:
+    """A table of positions, as one image uses it.
+
+    Attributes
+    ----------
+    path : Path
+    names : tuple of str, or None
+        What its column ``image`` calls the image; None if it has no such column, and every row is meant.
+    """
+
+    path: Path
+    names: tuple[str, ...] | None = None
+
+
+def point_tables(points: Path | None, images: Sequence[Path]) -> dict[Path, PointTable]:
+    """Find the rows of each image in the table of ``--points``, if there is one.
+
+    Raises
+    ------
+    ValueError
+        If the table cannot be read, or may mean several of the images by one name.
+    """
+    if points is None:
+        return {}
+    from ..core.classify.datasets import read_table
+    from ..core.classify.marked import names_of
+
+    table = read_table(points, [])
+    if "image" not in table.columns:
+        return dict.fromkeys(images, PointTable(points))
+    named = names_of(table["image"], images)
+    return {path: PointTable(points, names) for path, names in zip(images, named, strict=True)}
+
+
 def read_samples(
     path: Path,
     classifier: Classifier,
     axes: str | None = None,
-    points: Path | None = None,
+    points: PointTable | None = None,
     labels: Path | None = None,
     crop_size: int | None = None,
 ) -> Samples:
@@ -63,13 +102,14 @@ def read_samples(
     ----------
     path : Path
     classifier : Classifier
-    axes, points, labels, crop_size
+    points : PointTable, optional
+    axes, labels, crop_size
         From the options of these names.
 
     Raises
     ------
     ValueError
-        If a file cannot be read, a table lacks a column, or the label image has another size.
+        If a file cannot be read, a table lacks a column or rows for the image, or the label image has another size.
     """
     from ..core.classify.fields import field_of, pixel_size_of
 
@@ -109,27 +149,33 @@ class _Positions:
     groups: Any = None
 
 
-def _read_positions(file: ImageFile, points: Path | None, labels: Path | None) -> _Positions:
+def _read_positions(file: ImageFile, points: PointTable | None, labels: Path | None) -> _Positions:
     """Read where the samples are.
 
     Raises
     ------
     ValueError
-        If the table cannot be read or lacks a column, or the label image has another size.
+        If the table cannot be read or lacks a column or rows, or the label image has another size.
     """
     source = PlaneImage.wrap(file.data, file.axes)
     if points is not None and labels is not None:
         raise ValueError("--points and --labels exclude each other: give one of them.")
     if points is not None:
         from ..core.classify.datasets import read_table
+        from ..core.classify.marked import check_rows
 
         wanted = [*source.lead_names, "y", "x"]
-        table = read_table(points, wanted)
+        if points.names is None:
+            table = read_table(points.path, wanted)
+        else:
+            table = read_table(points.path, ["image", *wanted])
+            table = table[table["image"].isin(points.names)]
+            check_rows(table, file.path)
         groups = table["group"].to_numpy(str) if "group" in table.columns else None
         try:
             return _Positions(table[wanted].to_numpy(float), groups=groups)
         except ValueError as error:
-            raise ValueError(f"{points}: positions must be numbers ({error}).") from None
+            raise ValueError(f"{points.path}: positions must be numbers ({error}).") from None
     if labels is not None:
         from ..core.classify.objects import measure_objects
 

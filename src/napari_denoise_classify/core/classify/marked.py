@@ -70,8 +70,7 @@ def load_marked(
     parts = []
     for k, path in enumerate(images):
         table = tables[k]
-        if len(table) == 0:
-            raise ValueError(f"The table has no row for {path.name}: add some, or leave that image out.")
+        check_rows(table, path)
         file = read_image(path, lazy_above=LARGE)
         if axes:
             file = replace(file, axes=axes.upper())
@@ -94,32 +93,53 @@ def _tables(images: Sequence[Path], paths: list[Path], wanted: list[str]) -> lis
     if len(paths) != 1:
         raise ValueError(f"There are {len(images)} images, but {len(paths)} tables: give one for each, or one for all.")
     table = read_table(paths[0], ["image", *wanted])
-    owners = {name: _named(str(name), images) for name in table["image"].dropna().unique()}
-    return [table[table["image"].map(lambda name, k=k: owners.get(name) == k)] for k in range(len(images))]
+    named = names_of(table["image"], images)
+    return [table[table["image"].isin(names)] for names in named]
 
 
-def _named(name: str, images: Sequence[Path]) -> int | None:
-    """Return which of the images a table means by a path, the end of one, or a file's name without its ending.
+def check_rows(table: Any, image: Path) -> None:
+    """Refuse a table without rows for an image.
 
     Raises
     ------
     ValueError
-        If it may be several.
     """
-    wanted = PurePath(name).parts
+    if len(table) == 0:
+        raise ValueError(f"The table has no row for {image.name}: add some, or leave that image out.")
 
-    def means(path: Path) -> bool:
-        ends = path.absolute().parts[-len(wanted) :], path.absolute().with_suffix("").parts[-len(wanted) :]
-        return bool(wanted) and wanted in ends
 
-    exact = [k for k, path in enumerate(images) if str(path) == name]
-    found = exact or [k for k, path in enumerate(images) if means(path)]
-    if len({images[k].absolute() for k in found}) > 1:
-        raise ValueError(
-            f"The table means several images by {name!r}: {', '.join(str(images[k]) for k in found)}. Write more of "
-            "their paths into its column image."
-        )
-    return found[0] if found else None
+def names_of(column: Any, images: Sequence[Path]) -> list[tuple[str, ...]]:
+    """Return what the column ``image`` of a table calls each image.
+
+    Parameters
+    ----------
+    column : pandas.Series
+        Of paths, ends of paths, or names of files without their ending; others mean none of the images.
+    images : sequence of Path
+
+    Raises
+    ------
+    ValueError
+        If one may mean several.
+    """
+    exact: dict[str, list[int]] = {}
+    ends: dict[tuple[str, ...], list[int]] = {}
+    for k, path in enumerate(images):
+        exact.setdefault(str(path), []).append(k)
+        whole = path.absolute()
+        for end in {p.parts[-n:] for p in (whole, whole.with_suffix("")) for n in range(1, len(p.parts) + 1)}:
+            ends.setdefault(end, []).append(k)
+    named: list[list[str]] = [[] for _ in images]
+    for name in column.dropna().unique():
+        found = exact.get(name) or ends.get(PurePath(name).parts, [])
+        if len({images[k].absolute() for k in found}) > 1:
+            raise ValueError(
+                f"The table means several images by {name!r}: {', '.join(str(images[k]) for k in found)}. Write more "
+                "of their paths into its column image."
+            )
+        if found:
+            named[found[0]].append(name)
+    return [tuple(names) for names in named]
 
 
 def _groups(table: Any, column: str | None, default: str | None) -> list[str] | None:
