@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,84 @@ def test_truncated_files(tmp_path: Path, suffix: str, keep: float) -> None:
     path.write_bytes(content[: int(keep * len(content))])
     with pytest.raises(ValueError, match=rf"it\{suffix}: this file cannot be read as an image"):
         read_image(path)
+
+
+def write_stack(path: Path, kind: str, data: np.ndarray) -> None:
+    """Write a stack as one of the programs that do."""
+    from PIL import Image
+
+    if kind == "pages":
+        with tifffile.TiffWriter(path) as tif:
+            for plane in data:
+                tif.write(plane, metadata=None, contiguous=False)
+    elif kind == "Pillow":
+        first, *others = (Image.fromarray(plane) for plane in data)
+        first.save(path, save_all=True, append_images=others)
+    else:
+        options: dict[str, Any] = {
+            "ImageJ": {"imagej": True},
+            "OME": {"ome": True, "metadata": {"axes": "ZYX"}},
+            "OME, compressed": {"ome": True, "compression": "zlib"},
+            "compressed": {"compression": "zlib"},
+            "tiled": {"compression": "zlib", "tile": (16, 16)},
+            "big": {"bigtiff": True, "compression": "zlib"},
+            "plain": {},
+        }
+        tifffile.imwrite(path, data, **options[kind])
+
+
+STACKS = ["ImageJ", "OME", "OME, compressed", "compressed", "tiled", "big", "plain", "pages", "Pillow"]
+
+
+@pytest.mark.parametrize("lazy_above", [None, 0])
+@pytest.mark.parametrize("kind", STACKS)
+def test_stacks_that_end_early_are_refused(tmp_path: Path, kind: str, lazy_above: int | None) -> None:
+    data = np.random.default_rng(0).integers(0, 4095, (12, 40, 40)).astype(np.uint16)
+    path = tmp_path / ("it.ome.tif" if kind.startswith("OME") else "it.tif")
+    write_stack(path, kind, data)
+    content = path.read_bytes()
+    np.testing.assert_array_equal(np.asarray(read_image(path, lazy_above).data), data)
+    for keep in (0.05, 0.3, 0.6, 0.9):
+        path.write_bytes(content[: int(keep * len(content))])
+        with pytest.raises(ValueError, match=r"tif: (this file|a part of this image) cannot be read"):
+            np.asarray(read_image(path, lazy_above).data)
+
+
+def test_an_ome_file_without_the_end_of_its_header_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "it.ome.tif"
+    tifffile.imwrite(path, draw("TCYX"), ome=True, metadata={"axes": "TCYX"})
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="it ends early, or is damaged"):
+        read_image(path)
+
+
+def test_large_imagej_stacks_have_one_page_for_all_planes(tmp_path: Path) -> None:
+    """So ImageJ writes more than 4 GB: no pointer goes beyond the end of one that was cut."""
+    path, data = tmp_path / "it.tif", draw("ZYX")
+    tifffile.imwrite(path, data, imagej=True)
+    with tifffile.TiffFile(path) as tif:
+        start, pointer = tif.pages.first.dataoffsets[0], tif.pages.first.offset + 2 + 12 * len(tif.pages.first.tags)
+    content = bytearray(path.read_bytes()[: start + data.nbytes])
+    content[pointer : pointer + 4] = bytes(4)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_image(path).data, data)
+    path.write_bytes(content[:-1])
+    with pytest.raises(ValueError, match="it ends early, or is damaged"):
+        read_image(path)
+
+
+def test_a_description_may_promise_planes_that_never_were(tmp_path: Path) -> None:
+    """Programs that save one plane of a stack copy what ImageJ said of all."""
+    path, plane = tmp_path / "it.tif", draw("YX")
+    with open(path, "wb") as file:  # the page after its pixels, as libtiff writes them
+        description = b"ImageJ=1.54f\nimages=12\nslices=12\n\0"
+        tags = [(256, 3, 1, 13), (257, 3, 1, 11), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+        tags += [(270, 2, len(description), 8 + plane.nbytes), (273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 11)]
+        tags += [(279, 4, 1, plane.nbytes)]
+        end = 8 + plane.nbytes + len(description)
+        file.write(struct.pack("<2sHI", b"II", 42, end) + plane.tobytes() + description)
+        file.write(struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4))
+    np.testing.assert_array_equal(read_image(path).data, plane)
 
 
 def test_an_image_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import html
 import os
 import re
 import zipfile
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from .device import available_memory
 from .ome_zarr.reading import SUFFIX, is_zarr, read_ome_zarr
 from .regions import RawPixels, as_dask, tiff_pixels
+from .tiff import check_whole, ome_sizes, resolution_of
 from .whole import write_whole
 
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, RuntimeError)
@@ -236,6 +236,7 @@ def _read_tiff(path: Path, lazy_above: int | None = None) -> ImageFile:
             raise ValueError("it holds no image")
         if len(tif.series) > 1 and path.suffix.lower() not in SLIDES:
             raise ValueError(f"it holds {len(tif.series)} images of their own: save them as separate files")
+        check_whole(tif)
         series = tif.series[0]
         axes = "".join(letter if letter in "TCZYXS" else "?" for letter in series.axes)
         lazy = lazy_above is not None and series.nbytes > lazy_above
@@ -247,7 +248,7 @@ def _read_tiff(path: Path, lazy_above: int | None = None) -> ImageFile:
         if tif.is_imagej and axes.count("?") == 1 and "Z" not in axes:
             axes = axes.replace("?", "Z")
         page = series.keyframe
-        resolution, unit = _resolution(page)
+        resolution, unit = resolution_of(page)
         pixel = microns_per_pixel(str(page.description))
         if path.suffix.lower() in SLIDES and pixel:
             resolution, unit = (1e4 / pixel, 1e4 / pixel), "centimeter"
@@ -258,7 +259,7 @@ def _read_tiff(path: Path, lazy_above: int | None = None) -> ImageFile:
             metadata = {"imagej": {key: imagej[key] for key in kept if key in imagej}}
             unit = str(imagej.get("unit", unit))
         elif tif.is_ome:
-            metadata = {"ome": _ome_sizes(tif.ome_metadata or "")}
+            metadata = {"ome": ome_sizes(tif.ome_metadata or "")}
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             metadata["miniswhite"] = True
     return ImageFile(data, axes, path, resolution, unit, metadata)
@@ -268,32 +269,6 @@ def microns_per_pixel(description: str) -> float | None:
     """Read the pixel size out of the description that slide scanners write."""
     found = re.search(r"\bMPP\s*=\s*([\d.]+)", description)
     return float(found[1]) if found else None
-
-
-def _resolution(page: Any) -> tuple[tuple[float, float] | None, str]:
-    tags = page.tags
-    if "XResolution" not in tags or "YResolution" not in tags:
-        return None, ""
-
-    def number(value: Any) -> float:
-        return value[0] / value[1] if isinstance(value, tuple) and value[1] else 0.0
-
-    y, x = number(tags["YResolution"].value), number(tags["XResolution"].value)
-    unit = {2: "inch", 3: "centimeter"}.get(int(getattr(tags.get("ResolutionUnit"), "value", 1)), "")
-    return ((y, x) if x > 0 and y > 0 else None), unit
-
-
-def _ome_sizes(xml: str) -> dict[str, Any]:
-    """Read the physical sizes of an OME-XML header."""
-    found: dict[str, Any] = {}
-    for key in ("PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ", "TimeIncrement"):
-        match = re.search(rf'\b{key}="([^"]+)"', xml)
-        unit = re.search(rf'\b{key}Unit="([^"]+)"', xml)
-        if match:
-            found[key] = float(match[1])
-            if unit:
-                found[f"{key}Unit"] = html.unescape(unit[1])
-    return found
 
 
 def write_like(path: Path, data: npt.NDArray[Any], source: ImageFile, axes: str | None = None) -> Path:
