@@ -92,6 +92,7 @@ def test_what_comes_out_works_and_says_how_it_was_made(
     assert record["normalisation"] is None
     assert record["sha256"] == sha256_of(output)
     assert record["size"] == output.stat().st_size
+    assert output.stat().st_mode == output.with_suffix(".json").stat().st_mode  # others may read it as any file
     made = record["training"]
     assert (made["command"], made["epochs_done"], made["data"], made["loss"]) == ("train it", 1, "clean", "mae")
     assert made["files"] + made["validation_files"] == (6 if samples == 1 else 3)

@@ -216,6 +216,8 @@ def test_zip_folder_and_description_are_the_same_package(package: Path, tmp_path
     ]
     assert abouts[0] == abouts[1] == abouts[2]
     assert (tmp_path / "0.safetensors").read_bytes() == (tmp_path / "2.safetensors").read_bytes()
+    (tmp_path / "other.txt").touch()
+    assert (tmp_path / "0.safetensors").stat().st_mode == (tmp_path / "other.txt").stat().st_mode
 
 
 @needs_zoo

@@ -22,7 +22,7 @@ from .networks import build, build_from
 from .pairs import Example, Images, load_examples, split_examples
 from .settings import Data, DenoiserTraining, uses_raw
 from .task import Batch, Task, levels, masked, matched
-from .weights import about_text, read_about, read_tensors, sha256_of
+from .weights import read_about, read_tensors, sha256_of, write_weights
 
 if TYPE_CHECKING:
     import torch
@@ -337,7 +337,7 @@ class _Result:
         """Write the weights of an epoch, the best of those that are done, and the record with its figures."""
         output, record = self._output, self.record
         tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-        _save(output, tensors, self._about)
+        write_weights(output, tensors, self._about)
         record["sha256"], record["size"] = sha256_of(output), output.stat().st_size
         rounded = {key: round(value, 4) for key, value in figures.items()}
         record["training"] |= {"best_epoch": epoch, "epochs_done": done, "figures": rounded}
@@ -433,9 +433,3 @@ def _digest(*examples: Example, whole: bool = False) -> str:
             digest.update(f"{None if plane is None else plane.shape}".encode())
             digest.update(b"" if plane is None else np.ascontiguousarray(plane).data)
     return digest.hexdigest()
-
-
-def _save(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
-    from safetensors.torch import save_file
-
-    write_whole(path, lambda temporary: save_file(tensors, temporary, metadata=about_text(about)))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import cache_folder, user_path
+from ..whole import write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -194,6 +195,20 @@ _ABOUT = "napari_denoise_classify"
 def about_text(about: dict[str, Any]) -> dict[str, str]:
     """Return what is known of a network as the header of its ``.safetensors`` file; see `read_about`."""
     return {_ABOUT: json.dumps(about)}
+
+
+def write_weights(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
+    """Write tensors, and what is known of their network, as ``.safetensors``.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to, or the disk is full.
+    """
+    from safetensors.torch import save
+
+    content = save(tensors, about_text(about))  # its save_file makes files that nobody else may read
+    write_whole(path, lambda temporary: temporary.write_bytes(content))
 
 
 def read_about(path: Path) -> dict[str, Any]:

@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..files import ZIP_ERRORS, user_path
-from ..whole import write_whole
 from .normalisation import Normalisation
-from .weights import about_text, read_tensors
+from .weights import read_tensors, write_weights
 from .zoo import OURS, RANGE, apply_network, import_spec, reason
 
 _TOLERANCE = 2e-3  # of the test output, relative and of its range; computers differ by less than bioimage.io's 1e-3
@@ -221,8 +220,6 @@ def import_zoo(package: str | Path, output: str | Path) -> dict[str, Any]:
     >>> ndc.denoise(image, "unet", weights="theirs.safetensors")  # doctest: +SKIP
     """
     spec = import_spec()
-    from safetensors.torch import save_file
-
     from .networks import build_from
     from .neural import Loaded
 
@@ -269,5 +266,5 @@ def import_zoo(package: str | Path, output: str | Path) -> dict[str, Any]:
         "authors": [author.name for author in model.authors],
     }
     tensors = {key: value.contiguous() for key, value in state.items()}
-    write_whole(output, lambda temporary: save_file(tensors, temporary, metadata=about_text(about)))
+    write_weights(output, tensors, about)
     return about
