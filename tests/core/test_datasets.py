@@ -113,6 +113,34 @@ def test_class_names_are_texts(table: Path, label: str) -> None:
     assert load_crops(table).labels.tolist() == [label, "b"]
 
 
+def test_blanks_make_no_other_classes_and_groups(table: Path) -> None:
+    rows = ["path, class,patient ", "round/p1_a.png,round,p1", "round/p2_b.png,round ,p2", "long/p1_c.tif, long, p1"]
+    table.write_text("\n".join(rows), encoding="utf-8")
+    crops = load_crops(table, group="patient")
+    assert crops.labels.tolist() == ["round", "round", "long"]
+    assert crops.groups is not None
+    assert crops.groups.tolist() == ["p1", "p2", "p1"]
+
+
+def test_cells_after_the_last_column(table: Path) -> None:
+    """With one more in every row, columns must not move."""
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([header, *(f"{row}," for row in rows)]))
+    assert load_crops(table, group="patient").labels.tolist() == ["round", "round", "long"]
+    table.write_text("\n".join([header, *(f"{k},{row}" for k, row in enumerate(rows))]))
+    with pytest.raises(ValueError, match="row 2 has 4 cells, but there are 3 columns"):
+        load_crops(table, group="patient")
+    table.write_text("\n".join([header, *rows[:-1], f"{rows[-1]},more"]))
+    with pytest.raises(ValueError, match="row 4 has 4 cells, but there are 3 columns"):
+        load_crops(table, group="patient")
+
+
+def test_tables_as_other_programs_write_them(table: Path) -> None:
+    rows = ['\ufeff"","path","class"', '"1","round/p1_a.png","round, or so"', "", '"2","long/p1_c.tif","long"', ""]
+    table.write_text("\r\n".join(rows), encoding="utf-8")
+    assert load_crops(table).labels.tolist() == ["round, or so", "long"]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -120,6 +148,7 @@ def test_class_names_are_texts(table: Path, label: str) -> None:
         ("file,class\na.png,b\n", "no column 'path'"),
         ("path,kind\na.png,b\n", "no column 'class'"),
         ("path,class\nround/p1_a.png,\n", "row 2 lacks a value"),
+        ("path,class\nround/p1_a.png, \n", "row 2 lacks a value"),
         ("path,class,group\nround/p1_a.png,a,g\nround/p2_b.png,b,\n", "row 3 lacks a value"),
         ("path,class\nround/none.png,b\n", r"none\.png: there is no such file"),
         ("path,class\n", "no images"),

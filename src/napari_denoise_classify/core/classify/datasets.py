@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import warnings
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from .splits import holdout
 
 Image = npt.NDArray[Any]
 TABLES = (".csv", ".tsv")
+_FILES = ("path", "image")  # columns of file names, in which blanks mean something
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +248,7 @@ def _list_folder(folder: Path, group: str | None) -> tuple[list[Path], list[str]
 
 
 def read_table(table: Path, wanted: list[str]) -> Any:
-    """Read a CSV or TSV as texts.
+    """Read a CSV or TSV as texts, without blanks around them: they would make other classes and groups.
 
     Parameters
     ----------
@@ -261,18 +263,9 @@ def read_table(table: Path, wanted: list[str]) -> Any:
     Raises
     ------
     ValueError
-        If it cannot be read, or lacks a column or a value.
+        If it cannot be read, lacks a column or a value, or has rows of more cells than columns.
     """
-    import pandas as pd
-
-    try:
-        # A class may be called NA, None or null: only an empty cell is missing.
-        separator = "\t" if table.suffix.lower() == ".tsv" else ","
-        frame = pd.read_csv(table, sep=separator, dtype=str, keep_default_na=False, na_values=[""])
-    except UnicodeDecodeError:
-        raise ValueError(f"{table} cannot be read as a table: save it as CSV UTF-8.") from None
-    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
-        raise ValueError(f"{table} cannot be read as a table: {str(error).strip()}.") from None
+    frame = _cells(table)
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
         if len(frame.columns) == 1 and ";" in frame.columns[0]:
@@ -282,6 +275,34 @@ def read_table(table: Path, wanted: list[str]) -> Any:
         row = int(np.flatnonzero(frame[wanted].isna().any(axis=1))[0])
         raise ValueError(f"{table}: row {row + 2} lacks a value in {', '.join(wanted)}: fill it in.")
     return frame
+
+
+def _cells(table: Path) -> Any:
+    """Read what a table holds; of columns of one name, the first."""
+    import pandas as pd
+
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter="\t" if table.suffix.lower() == ".tsv" else ",", strict=True)
+            header, *rows = [row for row in reader if len(row) > 1 or "".join(row).strip()]
+    except UnicodeDecodeError:
+        raise ValueError(f"{table} cannot be read as a table: save it as CSV UTF-8.") from None
+    except ValueError:
+        raise ValueError(f"{table} cannot be read as a table: it is empty.") from None
+    except (csv.Error, OSError) as error:
+        raise ValueError(f"{table} cannot be read as a table: {error}.") from None
+    names = [name.strip() for name in header]
+    for k, row in enumerate(rows):
+        if any(cell.strip() for cell in row[len(names) :]):
+            raise ValueError(
+                f"{table}: row {k + 2} has {len(row)} cells, but there are {len(names)} columns: put cells with "
+                "the separator in them into quotes, and write numbers with a point."
+            )
+        cells = (cell if name in _FILES else cell.strip() for name, cell in zip(names, row, strict=False))
+        # A class may be called NA, None or null: only an empty cell is missing.
+        rows[k] = [cell if cell.strip() else np.nan for cell in cells] + [np.nan] * (len(names) - len(row))
+    frame = pd.DataFrame(rows, columns=names, dtype=object)
+    return frame.loc[:, ~frame.columns.duplicated()]
 
 
 def _list_table(table: Path, group: str | None) -> tuple[list[Path], list[str], list[str] | None, Places | None]:

@@ -131,7 +131,7 @@ def names_of(column: Any, images: Sequence[Path]) -> list[tuple[str, ...]]:
             ends.setdefault(end, []).append(k)
     named: list[list[str]] = [[] for _ in images]
     for name in column.dropna().unique():
-        found = exact.get(name) or ends.get(PurePath(name).parts, [])
+        found = exact.get(name) or ends.get(PurePath(name).parts) or ends.get(PurePath(name.strip()).parts, [])
         if len({images[k].absolute() for k in found}) > 1:
             raise ValueError(
                 f"The table means several images by {name!r}: {', '.join(str(images[k]) for k in found)}. Write more "
