@@ -161,6 +161,8 @@ def test_tiles_are_written_as_maps(fields: Path) -> None:
         (("train",), "Give a folder or table of crops, or else --image"),
         (("train", "{0}", "--image", "{0}/a.tif"), "Give a folder or table of crops, or else --image"),
         (("train", "{0}", "--points", "{0}/a.csv"), "go with --image"),
+        (("train", "{0}", "--crop-size", "9", "--axes", "YX"), "--crop-size, --axes: these options go with --image"),
+        (("train", "{0}", "--crop-unit", "px"), "--crop-unit: these options go with --image"),
         (("train", "--image", "{0}/a.tif"), "either --points, or --labels and --classes"),
         (("train", "--image", "{0}/a.tif", "--points", "{0}/a.csv", "--crop-unit", "inch"), "give px, um or object"),
         (("train", "--image", "{0}/a.tif", "--points", "{0}/a.csv", "--crop-unit", "object"), "need objects"),

@@ -36,8 +36,12 @@ def train(
         float | None, typer.Option(min=0, help="Side of the crops in --crop-unit; default: 32 px. Object: the margin.")
     ] = None,
     crop_unit: Annotated[
-        str, typer.Option(help="px, um (needs the files' pixel size), or object: as large as each object.")
-    ] = "px",
+        str | None,
+        typer.Option(
+            help="px (default), um (needs the files' pixel size), or object: as large as each object.",
+            show_default=False,
+        ),
+    ] = None,
     axes: Axes = None,
     method: Annotated[str, method_option("classifier")] = "cnn",
     output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")] = Path("model.ndc"),
@@ -94,7 +98,7 @@ def _read_crops(
     images: list[Path],
     marked: dict[str, list[Path]],
     size: float | None,
-    unit: str,
+    unit: str | None,
     axes: str | None,
     group: str | None,
 ) -> Crops:
@@ -105,9 +109,14 @@ def _read_crops(
 
         if any(marked.values()):
             raise ValueError("--points, --labels and --classes go with --image: give the image, too.")
+        own = {"--crop-size": size, "--crop-unit": unit, "--axes": axes}
+        given = [name for name, value in own.items() if value is not None]
+        if given:
+            raise ValueError(f"{', '.join(given)}: these options go with --image; the crops of DATA are cut already.")
         return load_crops(data, group)
     from ..core.classify.marked import load_marked
 
+    unit = unit or "px"
     if unit not in ("px", "um", "µm", "object"):
         raise ValueError(f"--crop-unit {unit} is not allowed: give px, um or object.")
     known: Unit = "object" if unit == "object" else "px" if unit == "px" else "µm"
