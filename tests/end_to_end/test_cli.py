@@ -136,6 +136,13 @@ def test_recipe_file_and_its_conflicts(tmp_path, rng):
         assert f"{option} does not go with --recipe" in output
     options = ("--recipe", tmp_path / "recipe.json", "--intensity-range", "0,100")
     assert "--intensity-range does not go with --recipe" in said("denoise", source, *options, code=1)
+    options = ("--recipe", tmp_path / "recipe.json", "--method", "median", "--sigma", 3)
+    assert "--method does not go with --recipe" in said("denoise", source, *options, code=1)
+    run("mask", source, "--recipe", tmp_path / "recipe.json", "--save-mask", "-o", tmp_path / "masked")
+    assert (tmp_path / "masked" / "a_gaussian_centre_mask.png").exists()
+    ndc.Recipe(["gaussian"]).to_json(tmp_path / "recipe.json")
+    options = ("--recipe", tmp_path / "recipe.json", "--save-mask", "-o", tmp_path / "other")
+    assert "no step of that recipe masks" in said("mask", source, *options, code=1)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,8 @@ def _process(
     kind: Kind,
     *,
     images: list[str],
-    method: str,
+    method: str | None,
+    default: str,
     parameters: dict[str, str],
     recipe: Path | None,
     output: Path,
@@ -124,12 +125,17 @@ def _process(
 
     def plan() -> tuple[Recipe, list[Path]]:
         if recipe is not None:
-            given = [*parameters, *([] if intensity_range is None else ["intensity_range"])]
+            own = {"method": method, **parameters, "intensity_range": intensity_range}
+            given = [name.replace("_", "-") for name, value in own.items() if value is not None]
             if given:
-                name = given[0].replace("_", "-")
-                raise ValueError(f"--{name} does not go with --recipe: the recipe holds its parameters.")
-            return Recipe.from_json(recipe), find_images(images)
-        spec, checked = chosen(kind, method, parameters)
+                raise ValueError(
+                    f"--{given[0]} does not go with --recipe: the recipe holds its methods and parameters."
+                )
+            read = Recipe.from_json(recipe)
+            if save_masks and not read.masks:
+                raise ValueError(f"--save-mask does not go with {recipe}: no step of that recipe masks.")
+            return read, find_images(images)
+        spec, checked = chosen(kind, method or default, parameters)
         return Recipe([(spec.id, checked)], parse_range(intensity_range)), find_images(images)
 
     used, paths = guarded(plan)
@@ -143,7 +149,7 @@ def _process(
 @with_step_options("denoise")
 def denoise(
     images: Inputs,
-    method: Annotated[str, method_option("denoise")] = "dncnn",
+    method: Annotated[str | None, method_option("denoise", "dncnn")] = None,
     recipe: RecipeOption = None,
     output: Output = Path("results"),
     axes: Axes = None,
@@ -156,13 +162,13 @@ def denoise(
     parameters: dict[str, str],
 ) -> None:
     """Denoise images. TIFF stays TIFF with its axes and pixel size, OME-Zarr OME-Zarr; PNG and JPEG become PNG."""
-    _process("denoise", **locals())
+    _process("denoise", default="dncnn", **locals())
 
 
 @with_step_options("mask")
 def mask(
     images: Inputs,
-    method: Annotated[str, method_option("mask")] = "centre",
+    method: Annotated[str | None, method_option("mask", "centre")] = None,
     recipe: RecipeOption = None,
     output: Output = Path("results"),
     axes: Axes = None,
@@ -175,4 +181,4 @@ def mask(
     parameters: dict[str, str],
 ) -> None:
     """Mask images: keep a part of the pixels, fill the others with 0, the plane's mean, or the plane blurred."""
-    _process("mask", **locals())
+    _process("mask", default="centre", **locals())

@@ -81,7 +81,8 @@ def chosen(kind: Kind, method: str, parameters: Mapping[str, str]) -> tuple[Step
     return spec, spec.validate(parameters)
 
 
-def method_option(kind: Kind) -> Any:
-    """Declare the option that chooses a step of a kind."""
+def method_option(kind: Kind, default: str | None = None) -> Any:
+    """Declare the option that chooses a step of a kind; the default is told if None stands for it."""
     names = ", ".join(spec.id for spec in steps(kind))
-    return typer.Option("--method", "-m", help=f"One of: {names}.", show_default=True)
+    told = f"; default: {default}" if default else ""
+    return typer.Option("--method", "-m", help=f"One of: {names}{told}.", show_default=default is None)
