@@ -115,8 +115,9 @@ def test_bad_input_is_one_sentence(table: Path, tmp_path: Path, arguments: list[
 def test_what_a_study_file_settles_is_refused(table: Path, tmp_path: Path) -> None:
     folder = tmp_path / "study"
     study(table, *QUICK, *FOLDS, "-o", folder)
-    output = study(folder / "study.json", "--noise", "gaussian:5", "-o", tmp_path / "x", code=1)
-    assert "settles --noise" in output
+    options = [("--noise", "gaussian:5"), ("--margin", 0), ("--seed", 0), ("--preset", "custom"), ("--explain", "none")]
+    for name, value in options:
+        assert f"settles {name}" in study(folder / "study.json", name, value, "-o", tmp_path / "x", code=1)
 
 
 def test_texts_become_recipes_classifiers_and_grids(tmp_path: Path) -> None:

@@ -31,8 +31,9 @@ def study(
         ),
     ] = Path("study"),
     preset: Annotated[
-        str, typer.Option(help="denoising, masking, robustness, signatures, sweep or custom.")
-    ] = "custom",
+        str | None,
+        typer.Option(help="denoising, masking, robustness, signatures, sweep or custom (default).", show_default=False),
+    ] = None,
     group: Annotated[
         str | None,
         typer.Option(help="Column with the patient, slide or field; for a folder, a regular expression on names."),
@@ -79,7 +80,7 @@ def study(
     input_size: Annotated[
         int | None, typer.Option(help="Side to which classifiers resize crops; 32 is enough for small cells.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Default: 0.", show_default=False)] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for processed images.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -107,10 +108,8 @@ def study(
 
         again = data.lower().endswith(".json")
         if again:
-            given = [name for name, value in settings.items() if value not in (None, "custom", 0)]
-            given += [
-                name for name, value in (("recipe", recipe), ("classifier", classifier), ("sweep", sweep)) if value
-            ]
+            settled = {**settings, "recipe": recipe, "classifier": classifier, "sweep": sweep}
+            given = [name for name, value in settled.items() if value not in (None, [])]
             if given:
                 raise ValueError(f"{data} settles --{given[0].replace('_', '-')}: leave it out to run it again.")
             declared, crops = declared_in(data)
@@ -120,7 +119,7 @@ def study(
                 recipes=named_recipes(recipe or ()) or None,
                 classifiers=named_classifiers(classifier or ()) or None,
                 sweep=swept(sweep or ()) or None,
-                **settings,
+                **{**settings, "preset": preset or "custom", "seed": seed or 0},
             )
         _run(study_iter(declared, crops=crops, folder=output, overwrite=overwrite, cache=cache), output)
 
