@@ -349,8 +349,12 @@ def test_numbers_beyond_float32_and_nested_json_are_refused(tmp_path, rng):
 
 def test_unusable_output_is_found_before_training(crops, tmp_path):
     (tmp_path / "file").write_text("")
-    for output, words in ((tmp_path, "is a folder"), (tmp_path / "file" / "m.ndc", "cannot be made")):
+    (tmp_path / "folder.ndc").mkdir()
+    for output, words in ((tmp_path / "folder.ndc", "is a folder"), (tmp_path / "file" / "m.ndc", "cannot be made")):
         assert words in said("train", crops, "-m", "knn", "-o", output, "--overwrite", code=1)
+    before = crops.read_bytes()
+    assert "classifiers are written as .ndc" in said("train", crops, "-m", "knn", "-o", crops, "--overwrite", code=1)
+    assert crops.read_bytes() == before
 
 
 def test_tables_of_stacks_and_objects_can_be_used_again(model, tmp_path, rng):

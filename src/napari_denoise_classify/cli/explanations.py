@@ -114,10 +114,10 @@ def check_explanation(
         from ..core.workflow import check_image_iter
 
         spec, checked = chosen("explain", method, parameters)
+        if output is not None:
+            check_suffix(output, [".csv"], "tables")
         if figure is not None:
             check_suffix(figure, [".png", ".svg", ".pdf"], "figures")
-        if figure is not None and figure == output:
-            raise ValueError(f"--output and --figure both name {figure}: give each a file of its own.")
         check_new([path for path in (output, figure) if path is not None], overwrite)
         classifier, other = load_model(model, recipe)
         paths = find_images(images)

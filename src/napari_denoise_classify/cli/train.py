@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.recipe import Recipe
-from .common import Overwrite, check_new, guarded, say, with_bar
+from .common import Overwrite, check_new, check_suffix, guarded, say, with_bar
 from .images import Axes
 from .options import chosen, method_option, with_step_options
 
@@ -70,6 +70,7 @@ def train(
         from ..core.classify.training import train_classifier_iter
 
         spec, checked = chosen("classifier", method, parameters)
+        check_suffix(output, [".ndc"], "classifiers")
         check_new([output], overwrite)
         marked = {"points": points or [], "labels": labels or [], "classes": classes or []}
         crops = _read_crops(data, image or [], marked, crop_size, crop_unit, axes, group)
