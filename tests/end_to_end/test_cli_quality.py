@@ -82,6 +82,7 @@ def test_estimate_noise_prints_and_writes(files):
         (("estimate-noise", "noisy_10.png", "--intensity-range", "some"), "intensity_range='some' is not allowed"),
         (("estimate-noise", "noisy_10.png", "-o", "table.txt"), "written as .csv"),
         (("compare", "missing.png", "noisy_10.png"), "missing.png"),
+        (("compare", "clean.png", "noisy_10.png", "--residuals", "out"), "--residuals goes with --residual"),
         (("compare", "clean.png", "missing.png"), "no such file"),
         (("compare", "clean.png", "noisy_10.png", "--value-range", "-1"), "above 0"),
     ],

@@ -169,6 +169,9 @@ def test_tiles_are_written_as_maps(fields: Path) -> None:
         (("train", "--image", "{0}/a_labels.tif", "--points", "{0}/a.csv", "--crop-unit", "um"), "need the pixel size"),
         (("classify", "{0}/a.tif", "--model", "m.ndc", "--stride", "4"), "--stride goes with --tiles"),
         (("classify", "{0}/a.tif", "--model", "m.ndc", "--tiles", "4", "--points", "{0}/a.csv"), "--tiles excludes"),
+        (("classify", "{0}/a.tif", "--model", "m.ndc", "--crop-size", "9"), "--crop-size goes with --points or --la"),
+        (("explain", "{0}/a.tif", "--model", "m.ndc", "--crop-size", "9"), "--crop-size goes with --points or --la"),
+        (("check-explanation", "{0}/a.tif", "--model", "m.ndc", "--crop-size", "9"), "--crop-size goes with --points"),
     ],
 )
 def test_what_does_not_go_together_is_a_sentence(fields: Path, arguments: tuple[str, ...], words: str) -> None:

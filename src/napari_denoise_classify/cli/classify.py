@@ -16,7 +16,17 @@ from ..core.remote.jobs import Job
 from ..core.whole import all_or_none, write_whole
 from .common import Inputs, Output, Overwrite, guarded, output_names
 from .images import Axes
-from .samples import CropSize, Labels, Points, PointTable, Samples, point_tables, read_samples, read_with_axes
+from .samples import (
+    CropSize,
+    Labels,
+    Points,
+    PointTable,
+    Samples,
+    check_marks,
+    point_tables,
+    read_samples,
+    read_with_axes,
+)
 from .scheduler import Scheduler, Workers, run_jobs
 
 if TYPE_CHECKING:
@@ -184,6 +194,7 @@ def classify(
             raise ValueError("--stride goes with --tiles: give the side of the tiles, too.")
         if tiles is not None and (points or labels or crop_size):
             raise ValueError("--tiles excludes --points, --labels and --crop-size: tiles cover the whole image.")
+        check_marks(points, labels, crop_size)
         return load_model(model, recipe)[1]
 
     other = guarded(plan)

@@ -16,7 +16,7 @@ from .classify import Model, OtherRecipe, classify_samples_iter, load_model
 from .common import Inputs, Output, Overwrite, check_new, check_suffix, for_each, guarded, output_names, say, with_bar
 from .images import Axes
 from .options import chosen, method_option, with_step_options
-from .samples import CropSize, Labels, Points, point_tables, read_samples
+from .samples import CropSize, Labels, Points, check_marks, point_tables, read_samples
 
 if TYPE_CHECKING:
     from ..core.classify.bundle import Classifier
@@ -60,6 +60,7 @@ def explain(
     how: dict[str, Any] = {"target": target, "area": area, "fraction": fraction, "statistics": statistics}
 
     def plan() -> tuple[Classifier, Recipe | None]:
+        check_marks(points, labels, crop_size)
         classifier, other = load_model(model, recipe)
         ask(classifier, (spec.id, checked), **how)
         return classifier, other
@@ -114,6 +115,7 @@ def check_explanation(
         from ..core.workflow import check_image_iter
 
         spec, checked = chosen("explain", method, parameters)
+        check_marks(points, labels, crop_size)
         if output is not None:
             check_suffix(output, [".csv"], "tables")
         if figure is not None:

@@ -12,7 +12,7 @@ from ..core.estimation import estimate_noise_iter
 from ..core.files import ImageFile, find_images, read_image, write_like
 from ..core.images import PlaneImage
 from ..core.quality import compare_iter, residual_iter, residual_structure_iter
-from .common import Inputs, Overwrite, check_new, for_each, guarded, output_names, say, with_bar
+from .common import Inputs, Overwrite, check_new, fail, for_each, guarded, output_names, say, with_bar
 from .images import Axes, RangeOption, parse_range
 from .tables import Table, check_table, write_tables
 
@@ -33,15 +33,20 @@ def compare(
         bool,
         typer.Option("--residual", help="Write the reference minus each image, and tell whether it looks like noise."),
     ] = False,
-    residuals: Annotated[Path, typer.Option(help="Folder for the residual images.")] = Path("results"),
+    residuals: Annotated[
+        Path | None, typer.Option(help="Folder for the residual images; default: results.", show_default=False)
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Compare images with a reference: PSNR, SSIM, affine-matched PSNR, RMSE, NRMSE for each plane.
 
     With --residual, take the noisy image as REFERENCE: the residual is what the denoiser took away.
     """
+    if residuals is not None and not residual:
+        fail("--residuals goes with --residual: give that, too.")
+    folder = residuals or Path("results")
     paths = guarded(lambda: find_images(images))
-    names = guarded(lambda: output_names(paths, residuals, lambda _: "_residual.tif")) if residual else {}
+    names = guarded(lambda: output_names(paths, folder, lambda _: "_residual.tif")) if residual else {}
     guarded(lambda: check_table(output, overwrite))
     clean = guarded(lambda: read_image(reference))
     base = guarded(lambda: _wrap(clean, axes))

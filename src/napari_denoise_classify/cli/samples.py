@@ -68,6 +68,19 @@ class PointTable:
     names: tuple[str, ...] | None = None
 
 
+def check_marks(points: Path | None, labels: Path | None, crop_size: int | None) -> None:
+    """Refuse options that do not go together.
+
+    Raises
+    ------
+    ValueError
+    """
+    if points is not None and labels is not None:
+        raise ValueError("--points and --labels exclude each other: give one of them.")
+    if crop_size is not None and points is None and labels is None:
+        raise ValueError("--crop-size goes with --points or --labels: without them, whole images are the samples.")
+
+
 def point_tables(points: Path | None, images: Sequence[Path]) -> dict[Path, PointTable]:
     """Find the rows of each image in the table of ``--points``, if there is one.
 
@@ -158,8 +171,6 @@ def _read_positions(file: ImageFile, points: PointTable | None, labels: Path | N
         If the table cannot be read or lacks a column or rows, or the label image has another size.
     """
     source = PlaneImage.wrap(file.data, file.axes)
-    if points is not None and labels is not None:
-        raise ValueError("--points and --labels exclude each other: give one of them.")
     if points is not None:
         from ..core.classify.datasets import read_table
         from ..core.classify.marked import check_rows
