@@ -292,6 +292,7 @@ def _cells(table: Path) -> Any:
     except (csv.Error, OSError) as error:
         raise ValueError(f"{table} cannot be read as a table: {error}.") from None
     names = [name.strip() for name in header]
+    table_rows: list[list[Any]] = []
     for k, row in enumerate(rows):
         if any(cell.strip() for cell in row[len(names) :]):
             raise ValueError(
@@ -300,8 +301,8 @@ def _cells(table: Path) -> Any:
             )
         cells = (cell if name in _FILES else cell.strip() for name, cell in zip(names, row, strict=False))
         # A class may be called NA, None or null: only an empty cell is missing.
-        rows[k] = [cell if cell.strip() else np.nan for cell in cells] + [np.nan] * (len(names) - len(row))
-    frame = pd.DataFrame(rows, columns=names, dtype=object)
+        table_rows.append([cell if cell.strip() else np.nan for cell in cells] + [np.nan] * (len(names) - len(row)))
+    frame = pd.DataFrame(table_rows, columns=names, dtype=object)
     return frame.loc[:, ~frame.columns.duplicated()]
 
 
@@ -311,16 +312,8 @@ def _list_table(table: Path, group: str | None) -> tuple[list[Path], list[str], 
     if column == "group":
         read_table(table, ["group"])
     paths = [table.parent / p for p in frame["path"]]
-    groups = None if column is None else _names(table, frame, column)
-    return paths, _names(table, frame, "class"), groups, _places(frame, groups)
-
-
-def _names(table: Path, frame: Any, column: str) -> list[str]:
-    """Return the names in a column without the spaces around them: nobody sees those, and they tell nothing apart."""
-    names: list[str] = frame[column].str.strip().tolist()
-    if "" in names:
-        raise ValueError(f"{table}: row {names.index('') + 2} lacks a value in {column}: fill it in.")
-    return names
+    groups = None if column is None else frame[column].str.strip().tolist()  # of image names, too
+    return paths, frame["class"].tolist(), groups, _places(frame, groups)
 
 
 def _places(frame: Any, groups: list[str] | None) -> Places | None:

@@ -288,12 +288,13 @@ class Grid:
 
         yield Progress(0.0, "comparing critical areas")
         tables = []
-        for (condition, recipe, classifier), heats in self.heats.items():
+        for k, ((condition, recipe, classifier), heats) in enumerate(self.heats.items()):
             before = self.heats.get((condition, self.study.reference, classifier))
             if recipe == self.study.reference or before is None:
                 continue
             columns: dict[str, Any] = {"condition": condition, "recipe": recipe, "classifier": classifier}
-            table = yield from within(drift_table_iter(before, heats), 0.0, 1.0)
+            share = k / len(self.heats), (k + 1) / len(self.heats)
+            table = yield from within(drift_table_iter(before, heats), *share)
             tables.append(pd.DataFrame({**columns, "sample": self.explained, "iou": table["iou"].to_numpy()}))
         remarks = [f"Some samples could not be explained: {text}" for text in self.remarks]
         return (pd.concat(tables, ignore_index=True) if tables else None), remarks
