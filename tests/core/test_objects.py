@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dask.array
 import numpy as np
 import pytest
 from hypothesis import given
@@ -49,6 +50,47 @@ def test_rows_of_objects() -> None:
     assert found.rows([9, 1]).tolist() == [2, 0]
     with pytest.raises(ValueError, match="2 of 3 objects are not in the label image; the first is 5"):
         found.rows([5, 9, 10])
+
+
+@pytest.fixture
+def series() -> np.ndarray:
+    """Four objects in each of three times, numbered anew each time; in the second they are larger."""
+    labels = np.zeros((3, 40, 40), np.uint16)
+    for t in range(3):
+        for k in range(4):
+            labels[t, 5 + 8 * k : 9 + 8 * k + (t == 1), 10 + t : 16 + t] = k + 1
+    return labels
+
+
+def test_objects_of_other_times_are_others(series: np.ndarray) -> None:
+    found = measure_objects(series, "TYX")
+    assert found.ids.tolist() == list(range(1, 13))
+    assert found.numbers.tolist() == [1, 2, 3, 4] * 3
+    assert found.centres[:, 0].tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert found.note == ""
+    apart = found.renumbered(series, "TYX")
+    again = measure_objects(apart, "TYX")
+    assert again.ids.tolist() == again.numbers.tolist() == found.ids.tolist()
+    np.testing.assert_array_equal(again.centres, found.centres)
+    np.testing.assert_array_equal(apart > 0, series > 0)
+    lazy = found.renumbered(dask.array.from_array(series, chunks=(2, 16, 16)), "TYX")
+    np.testing.assert_array_equal(lazy, apart)
+    swapped = measure_objects(series.transpose(1, 0, 2), "YTX")
+    np.testing.assert_array_equal(swapped.centres, found.centres)
+    np.testing.assert_array_equal(swapped.renumbered(series.transpose(1, 0, 2), "YTX"), apart.transpose(1, 0, 2))
+
+
+def test_objects_in_several_planes_count_once(series: np.ndarray) -> None:
+    for axes in (None, "ZYX"):
+        found = measure_objects(series, axes)
+        assert found.ids.tolist() == found.numbers.tolist() == [1, 2, 3, 4]
+        assert set(found.centres[:, 0]) == {1}
+        assert found.renumbered(series, axes) is series
+        assert ("4 objects lie in several planes" in found.note) == (axes is None)
+    both = np.stack([series, 5 * (series > 0) + series])
+    found = measure_objects(both, "TZYX")
+    assert found.ids.tolist() == found.numbers.tolist() == [1, 2, 3, 4, 6, 7, 8, 9]  # nothing is to be told apart
+    assert measure_objects(both, "?ZYX").note == ""
 
 
 # --- classes --------------------------------------------------------------------------------------------------------

@@ -137,6 +137,29 @@ def test_objects_and_their_table(fields: Path) -> None:
     assert found["label"].tolist() == list(range(1, 26))
 
 
+def test_objects_of_a_time_series_that_is_numbered_anew(fields: Path) -> None:
+    for end, how in (("", {"imagej": True, "metadata": {"axes": "TYX"}}), ("_labels", {})):
+        frames = [tifffile.imread(fields / f"{name}{end}.tif") for name in "ab"]
+        tifffile.imwrite(fields / f"series{end}.tif", np.stack([frames[0], frames[1].T]), **how)
+    table = pd.read_csv(fields / "a.csv")[["label", "class"]]
+    later = table.assign(label=[1 + 5 * (k % 5) + k // 5 for k in range(25)])  # that frame lies on its side
+    pd.concat([table.assign(t=0), table.assign(t=1)]).to_csv(fields / "series.csv", index=False)
+    series = ("--labels", fields / "series_labels.tif")
+    train = ("train", "--image", fields / "series.tif", *series, "--classes", fields / "series.csv", *FOREST)
+    assert "50 images, bright 26, dark 24" in said(*train, "-o", fields / "m.ndc")
+    run("classify", fields / "series.tif", "--model", fields / "m.ndc", *series, "-o", fields)
+    found = pd.read_csv(fields / "series_classes.csv")
+    assert found["t"].tolist() == [0] * 25 + [1] * 25
+    assert found["label"].tolist() == [*range(1, 26)] * 2
+    assert found["class"].tolist() == table["class"].tolist() * 2
+    pd.concat([table.assign(t=0), later.assign(t=2)]).to_csv(fields / "series.csv", index=False)
+    assert "25 of 50 objects are not in the label image; the first is t 2, label 1" in said(
+        *train, "-o", fields / "n.ndc", code=1
+    )
+    table.to_csv(fields / "series.csv", index=False)  # by number alone, each is one object
+    assert "25 images" in said(*train, "-o", fields / "n.ndc")
+
+
 def test_tiles_are_written_as_maps(fields: Path) -> None:
     points = ("--image", fields / "a.tif", "--points", fields / "a.csv", "--crop-size", 20)
     run("train", *points, *FOREST, "-o", fields / "m.ndc")

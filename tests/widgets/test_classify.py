@@ -464,6 +464,32 @@ def test_an_unknown_pixel_size_is_told(open_dock, wait, field, where):
     assert "pixel size" not in dock.status.value
 
 
+def test_objects_of_a_time_series_that_is_numbered_anew(open_dock, wait, field, classifier):
+    image, _, classes, labels = field
+    viewer, dock = open_dock("Classify")
+    names = ("t", "y", "x")
+    viewer.add_image(np.stack([image, image[::-1]]), name="series", axis_labels=names)
+    series = np.stack([labels, labels[::-1]])
+    cells = viewer.add_labels(series, name="cells", axis_labels=names)
+    dock.classifier.choice.value = classifier
+    dock.target.where.value = "objects"
+    dock.run_button.native.click()
+    wait(dock)
+    copy = viewer.layers["cells classes"]
+    assert "several planes" not in dock.status.value
+    assert copy.features["t"].tolist() == [0] * 64 + [1] * 64
+    assert copy.features["label"].tolist() == [*range(1, 65)] * 2
+    assert copy.features["index"].tolist() == [*range(1, 129)]
+    assert (copy.features["class"].to_numpy() == np.tile(classes, 2)).mean() > 0.95
+    np.testing.assert_array_equal(copy.data, np.where(series > 0, series + 64 * np.arange(2)[:, None, None], 0))
+    np.testing.assert_array_equal(cells.data, series)
+    cells.axis_labels = viewer.layers["series"].axis_labels = ("a", "y", "x")
+    dock.run_button.native.click()
+    wait(dock)
+    assert "64 objects lie in several planes" in dock.status.value
+    assert len(viewer.layers["cells classes [1]"].features) == 64
+
+
 def test_objects_of_a_multiscale_stack(open_dock, wait, field):
     image, centres, classes, labels = field
     crops = ndc.crops_from_points(image, centres, classes, crop=16)

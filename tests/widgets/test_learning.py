@@ -265,6 +265,30 @@ def test_micrometres_hold_for_kept_images_of_other_pixel_sizes(open_dock, field)
     assert crops.field == CropField(8, "µm")
 
 
+def test_classes_painted_on_a_time_series_that_is_numbered_anew(open_dock, field):
+    image, _, classes, labels = field
+    viewer, dock = open_dock("Classify")
+    dock.task.value = TRAIN
+    rows = dock.labelled
+    names = ("t", "y", "x")
+    rows.image.value = viewer.add_image(np.stack([image, image[::-1]]), name="series", axis_labels=names)
+    series = np.stack([labels, 65 * (labels[::-1] > 0) - labels[::-1]])  # in another order, later
+    bright = np.array([False, *(classes == "bright")])
+    painted = np.where(labels > 0, np.where(bright[labels], 2, 5), 0)
+    features = {"index": range(1, 65), "class": classes, "group": ["p", "q"] * 32}
+    rows.samples.value, rows.marked.value = "objects", "painted"
+    rows.objects.value = viewer.add_labels(series, name="cells", features=features)
+    rows.painted.value = viewer.add_labels(np.stack([painted, painted[::-1]]), name="brush")
+    crops, _ = rows.load()()
+    assert len(crops) == 128
+    assert crops.counts == {"class 2": 2 * bright.sum(), "class 5": 2 * (~bright[1:]).sum()}
+    assert crops.groups.tolist() == ["p", "q"] * 64
+    rows.marked.value = "listed"
+    crops, note = rows.load()()
+    assert len(crops) == 64
+    assert "64 objects lie in several planes" in note
+
+
 def test_samples_that_are_kept_twice_are_there_once(open_dock, field):
     image, centres, classes, _ = field
     viewer, dock = open_dock("Classify")

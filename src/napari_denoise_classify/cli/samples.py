@@ -41,7 +41,7 @@ class Samples:
     pixel_size : float or None
         In µm.
     note : str
-        What is to be said of the pixel size, or empty.
+        What is to be said of the pixel size and of the objects, or empty.
     """
 
     file: ImageFile
@@ -134,6 +134,7 @@ def read_samples(
     if size is None and field.unit == "object" and where.sides is not None:
         size = field.pixels(sides=where.sides)
     note = field.note(pixel_size) if where.centres is not None and crop_size is None else ""
+    note = " ".join(text for text in (note, where.note) if text)
     note = f"{path.name}: {note}" if note else ""
     return Samples(file, where.centres, where.ids, where.groups, size, pixel_size, note)
 
@@ -154,12 +155,15 @@ class _Positions:
     ids : (N,) array of the numbers of label objects, or None
     sides : (N,) array of the objects' sizes in pixels, or None
     groups : (N,) array of str, or None
+    note : str
+        What is to be said of objects in several planes, or empty.
     """
 
     centres: Any = None
     ids: Any = None
     sides: Any = None
     groups: Any = None
+    note: str = ""
 
 
 def _read_positions(file: ImageFile, points: PointTable | None, labels: Path | None) -> _Positions:
@@ -194,6 +198,6 @@ def _read_positions(file: ImageFile, points: PointTable | None, labels: Path | N
         expected = (*source.lead_shape, *source.plane_shape)
         if image.shape != expected:
             raise ValueError(f"{labels} has shape {image.shape}, but the image {expected}: they must be equal.")
-        objects = measure_objects(image)
-        return _Positions(objects.centres, objects.ids, objects.sides)
+        objects = measure_objects(image, f"{source.lead_axes}YX")
+        return _Positions(objects.centres, objects.numbers, objects.sides, note=objects.note)
     return _Positions()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer, Points
 
     from ..core.class_maps import ClassMap
+    from ..core.classify.objects import Objects
 
 OTHER = "#808080"
 """The colour of a class that somebody wrote into a layer's features."""
@@ -78,7 +79,8 @@ def _rgba(colours: dict[str, str], names: Any) -> npt.NDArray[np.float32]:
 def add_objects(
     viewer: napari.Viewer,
     labels: Labels,
-    ids: npt.NDArray[Any],
+    axes: str,
+    objects: Objects,
     table: Any,
     classes: tuple[str, ...],
     record: dict[str, Any],
@@ -86,13 +88,16 @@ def add_objects(
     """Add a copy of a label image coloured by class, with all figures of each object in ``features``.
 
     napari gives colours to label numbers up to 65,536 only: beyond them the copy holds the numbers of the classes
-    instead of the objects', and the figures of the classes.
+    instead of the objects', and the figures of the classes. Objects of several times that have one number get numbers
+    of their own in the copy.
     """
+    ids = objects.ids
     whole = whole_data(labels)
     if isinstance(whole, np.ndarray):
         levels = [whole.copy()]
     else:  # stays where it is
         levels = [as_array(level) for level in labels.data] if labels.multiscale else [as_array(whole)]
+    levels = [objects.renumbered(level, axes) for level in levels]
     if len(ids) and int(ids.max()) > LARGEST_COLOURED:
         import pandas as pd
 

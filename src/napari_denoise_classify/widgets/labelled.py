@@ -16,6 +16,7 @@ from .dock import layer_box
 from .layers import (
     column_of,
     filled_column,
+    label_axes,
     object_numbers,
     painted_in,
     pixel_size_of,
@@ -326,12 +327,16 @@ class LabelledFields:
         image, layer = self.image.value, self.objects.value
         if layer is None:
             raise ValueError("There is no label image: add a Labels layer whose objects are the cells.")
-        labels = np.asarray(whole_data(layer))
-        found = measure_objects(labels)
+        labels, axes = np.asarray(whole_data(layer)), label_axes(layer, image)
+        if self.marked.value == LISTED:  # by number alone: times are planes like others
+            axes = axes.replace("T", "?").replace("C", "?")
+        found = measure_objects(labels, axes)
+        labels = found.renumbered(labels, axes)
         column = self.class_column.value
         groups: dict[int, str] = {}
         if "group" in layer.features.columns:
-            groups = dict(zip(object_numbers(layer).tolist(), layer.features["group"].astype(str), strict=True))
+            known = dict(zip(object_numbers(layer).tolist(), layer.features["group"].astype(str), strict=True))
+            groups = {i: known.get(k, "") for i, k in zip(found.ids.tolist(), found.numbers.tolist(), strict=True)}
         if self.marked.value == PAINTED:
             if self.painted.value is None or self.painted.value is layer:
                 raise ValueError("Choose a second Labels layer in which classes are painted over the objects.")
@@ -355,6 +360,7 @@ class LabelledFields:
         def load(group: str | None) -> tuple[Crops, str]:
             own = groups or (None if group is None else dict.fromkeys(marks.ids.tolist(), group))
             name = f"{source.name} object"
-            return crops_from_objects(source.image, objects, marks, crop=field, groups=own, name=name), marks.note
+            note = " ".join(text for text in (marks.note, found.note) if text)
+            return crops_from_objects(source.image, objects, marks, crop=field, groups=own, name=name), note
 
         return load

@@ -62,9 +62,7 @@ def take(layer: Image | None) -> Source:
         raise ValueError("There is no image: open one, or take one from File ▸ Open Sample.")
     data = layer.data[0] if layer.multiscale else layer.data
     n_lead = data.ndim - (3 if layer.rgb else 2)
-    named = [_AXIS_WORDS.get(label.lower(), "?") for label in layer.axis_labels[:n_lead]]
-    named = [letter if named.count(letter) == 1 else "?" for letter in named]
-    axes = "".join(named) + ("YXS" if layer.rgb else "YX")
+    axes = _lead_axes(layer, n_lead) + ("YXS" if layer.rgb else "YX")
     code = f"viewer.layers[{layer.name!r}].data" + ("[0]" if layer.multiscale else "")
     look: dict[str, Any] = {"rgb": layer.rgb} | {
         name: getattr(layer, name) for name in ("gamma", "interpolation2d", "blending", "opacity")
@@ -72,6 +70,20 @@ def take(layer: Image | None) -> Source:
     if not layer.rgb:
         look |= {"colormap": layer.colormap, "contrast_limits": tuple(layer.contrast_limits)}
     return Source(PlaneImage.wrap(data, axes), layer.name, code, transform_of(layer), look)
+
+
+def _lead_axes(layer: Layer, count: int) -> str:
+    """Return the letters of a layer's leading axes, ``?`` for those whose name tells none."""
+    named = [_AXIS_WORDS.get(label.lower(), "?") for label in layer.axis_labels[:count]]
+    return "".join(letter if named.count(letter) == 1 else "?" for letter in named)
+
+
+def label_axes(labels: Labels, image: Image) -> str:
+    """Return the axes of a label image; where they have no names, those of the image that it belongs to."""
+    count = labels.ndim - 2
+    own = _lead_axes(labels, count)
+    shared = _lead_axes(image, count) if image.ndim == labels.ndim else own
+    return (shared if set(own) <= {"?"} else own) + "YX"
 
 
 def transform_of(layer: Layer) -> dict[str, Any]:

@@ -12,12 +12,22 @@ import numpy.typing as npt
 from magicgui.widgets import ComboBox, Container, FloatSpinBox, PushButton
 
 from ..core.classify.fields import CropField, Sizes, field_of
-from ..core.classify.objects import measure_objects
+from ..core.classify.objects import Objects, measure_objects
 from ..core.progress import Steps
 from .class_layers import LARGEST_COLOURED, add_objects, add_points
 from .crop_size import CropSize
 from .dock import layer_box, narrow
-from .layers import Source, object_numbers, pixel_size_of, positions_in, shown_plane, size_factor, take, whole_data
+from .layers import (
+    Source,
+    label_axes,
+    object_numbers,
+    pixel_size_of,
+    positions_in,
+    shown_plane,
+    size_factor,
+    take,
+    whole_data,
+)
 from .session import session
 
 if TYPE_CHECKING:
@@ -43,7 +53,7 @@ class Target:
         In pixels of the image; None for whole planes and tiles.
     field : CropField or None
         How much a sample shows; None for as much as in training.
-    objects : Labels layer and (N,) ids, or None
+    objects : Labels layer, its axes, and its objects, or None
     sides : (N,) array or None
         The objects' sizes in pixels of the image.
     groups : (N,) array of str or None
@@ -60,7 +70,7 @@ class Target:
     source: Source
     centres: npt.NDArray[np.float64] | None = None
     field: CropField | None = None
-    objects: tuple[Labels, npt.NDArray[Any]] | None = None
+    objects: tuple[Labels, str, Objects] | None = None
     sides: npt.NDArray[np.float64] | None = None
     groups: npt.NDArray[np.str_] | None = None
     pixel_size: float | None = None
@@ -71,7 +81,7 @@ class Target:
     @property
     def ids(self) -> npt.NDArray[Any] | None:
         """The numbers of the objects, if they are objects."""
-        return None if self.objects is None else self.objects[1]
+        return None if self.objects is None else self.objects[2].numbers
 
     def size_for(self, classifier: Classifier) -> Sizes | None:
         """Return the side of crops or tiles in pixels, one or (N,); None for that of the training crops."""
@@ -86,7 +96,7 @@ class Target:
         return field.pixels(self.pixel_size, self.sides)
 
     def note_for(self, classifier: Classifier) -> str:
-        """Say that samples show another field than in training; empty where they do not."""
+        """Say that samples show another field than in training, or count once in several planes; empty if not so."""
         if self.centres is None and not self.tiles:
             trained, (height, width) = classifier.crop_size, self.source.image.plane_shape
             if min(height, width) <= _MUCH_LARGER * trained:
@@ -95,9 +105,10 @@ class Target:
                 f"Note: the classifier learned from images of {trained} px, and this one has {width} × {height}: "
                 "choose points or objects, to classify its parts."
             )
-        if self.field is not None:
-            return ""
-        return field_of(classifier.training, classifier.crop_size).note(self.pixel_size)
+        notes = [] if self.objects is None else [self.objects[2].note]
+        if self.field is None:
+            notes.append(field_of(classifier.training, classifier.crop_size).note(self.pixel_size))
+        return " ".join(note for note in notes if note)
 
     def classify_iter(self, classifier: Classifier, **how: Any) -> Steps[Classified]:
         """Classify these samples; ``how`` as for `core.workflow.classify_iter`."""
@@ -201,14 +212,15 @@ class TargetFields:
         layer = self.objects.value
         if layer is None:
             raise ValueError("There is no label image: add a Labels layer whose objects are the cells.")
-        found = measure_objects(whole_data(layer))
+        axes = label_axes(layer, image)
+        found = measure_objects(whole_data(layer), axes)
         return Target(
             source,
             positions_in(image, layer, found.centres, self._viewer),
             field,
-            objects=(layer, found.ids),
+            objects=(layer, axes, found),
             sides=found.sides * size_factor(image, layer, self._viewer),
-            groups=_groups_of(layer, found.ids),
+            groups=_groups_of(layer, found.numbers),
             pixel_size=pixel_size,
         )
 
@@ -315,9 +327,9 @@ def add_classes(
     size = max(2.0, 0.2 * result.crop_size) if result.crop_size else 0.05 * min(target.source.image.plane_shape)
     if target.objects is None:
         return add_points(viewer, target.source, result.table, classes, size, record), ""
-    layer, ids = target.objects
-    objects = add_objects(viewer, layer, ids, result.table, classes, record)
-    if int(ids.max()) <= LARGEST_COLOURED:
+    layer, axes, found = target.objects
+    objects = add_objects(viewer, layer, axes, found, result.table, classes, record)
+    if int(found.ids.max()) <= LARGEST_COLOURED:
         return objects, ""
     points = add_points(viewer, target.source, result.table, classes, size, record)
     points.visible = False

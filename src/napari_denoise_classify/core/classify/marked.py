@@ -13,7 +13,7 @@ from ..files import LARGE, ImageFile, read_image
 from ..images import PlaneImage
 from .datasets import Crops, read_table
 from .fields import CropField, Unit, pixel_size_of
-from .objects import listed_classes
+from .objects import Objects, listed_classes, measure_objects
 from .sampling import crops_from_objects, crops_from_points, default_size, join_crops
 
 
@@ -174,9 +174,34 @@ def _of_objects(
     expected = (*source.lead_shape, *source.plane_shape)
     if objects.shape != expected:
         raise ValueError(f"{labels} has shape {objects.shape}, but {file.path.name} {expected}: they must be equal.")
-    marks = listed_classes(table["label"], table["class"])
+    found, ids = _found(source, objects, table)
+    marks = listed_classes(ids, table["class"])
     chosen = None
     if groups is not None:
-        chosen = dict(zip(np.asarray(table["label"], float).astype(int).tolist(), groups, strict=True))
+        chosen = dict(zip(np.asarray(ids, float).astype(int).tolist(), groups, strict=True))
     name = f"{file.path.stem} object"
-    return crops_from_objects(source, objects, marks, crop=field, groups=chosen, name=name)
+    return crops_from_objects(source, found, marks, crop=field, groups=chosen, name=name)
+
+
+def _found(source: PlaneImage, labels: Any, table: Any) -> tuple[Objects, Any]:
+    """Return the objects, and which of them each row of a table is about.
+
+    Where a table tells the time and the channel, a number means the object of that time and channel.
+    """
+    apart = measure_objects(labels, f"{source.lead_axes}YX")
+    names = [source.lead_names[axis] for axis in apart.separate]
+    if not names:
+        return apart, table["label"]
+    if not set(names) <= set(table.columns):  # a number is one object, in the plane where it is largest
+        return measure_objects(labels), table["label"]
+    try:
+        rows = table[[*names, "label"]].to_numpy(float)
+    except ValueError as error:
+        raise ValueError(f"The columns {', '.join(names)} and label must be numbers ({error}).") from None
+    keys = np.column_stack([apart.centres[:, list(apart.separate)], apart.numbers])
+    known = {tuple(key): number for key, number in zip(keys.tolist(), apart.ids.tolist(), strict=True)}
+    missing = [row for row in rows.tolist() if tuple(row) not in known]
+    if missing:
+        what = ", ".join(f"{name} {value:g}" for name, value in zip([*names, "label"], missing[0], strict=True))
+        raise ValueError(f"{len(missing)} of {len(rows)} objects are not in the label image; the first is {what}.")
+    return apart, np.array([known[tuple(row)] for row in rows.tolist()])

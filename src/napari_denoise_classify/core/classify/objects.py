@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -22,16 +22,40 @@ class Objects:
     Attributes
     ----------
     ids : (N,) array of int
-        Their numbers, in ascending order.
+        Ascending: their numbers in the label image; or 1 to N where objects of several times or channels have one
+        number.
     centres : (N, D) array
         Leading indices, then the centroid (Y, X), in pixels.
     sides : (N,) array
         Side of the smallest square around the centroid that holds the object, in pixels.
+    numbers : (N,) array of int
+        Their numbers in the label image.
+    separate : tuple of int
+        The leading axes along which objects are others, though they have one number: times and channels.
+    spread : int
+        How many objects lie in several planes along an axis without a name, which may be times.
     """
 
     ids: npt.NDArray[np.intp]
     centres: npt.NDArray[np.float64]
     sides: npt.NDArray[np.float64]
+    numbers: npt.NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
+    separate: tuple[int, ...] = ()
+    spread: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.numbers) != len(self.ids):
+            object.__setattr__(self, "numbers", self.ids)
+
+    @property
+    def note(self) -> str:
+        """What is to be said of objects in several planes, in a sentence; empty if there are none."""
+        if not self.spread:
+            return ""
+        return (
+            f"{self.spread} objects lie in several planes and count once, where they are largest: if these planes are "
+            "times, name their axis t, or give objects of other times other numbers."
+        )
 
     def rows(self, ids: npt.ArrayLike) -> npt.NDArray[np.intp]:
         """Return where objects stand in these arrays.
@@ -50,16 +74,51 @@ class Objects:
             )
         return found
 
+    def renumbered(self, labels: Any, axes: str | None = None) -> Any:
+        """Return the label image with each object's ``ids`` in place of its number, which others may have, too.
 
-def measure_objects(labels: Any) -> Objects:
+        Parameters
+        ----------
+        labels, axes
+            As for `measure_objects`; or another level of the pyramid. Of a lazy image the result is lazy.
+        """
+        if self.numbers is self.ids:
+            return labels
+        source = PlaneImage.wrap(labels, axes)
+        places = np.rint(self.centres[:, list(self.separate)]).astype(int)
+
+        def plane(part: npt.NDArray[Any], place: Any) -> npt.NDArray[np.int32]:
+            here = np.flatnonzero((places == place).all(axis=1))
+            known = np.append(self.numbers[here], 0)  # ascending, but for what stands for none
+            rows = np.searchsorted(known[:-1], part)
+            found = (part > 0) & (known[rows] == part)
+            return np.where(found, np.append(self.ids[here], 0)[rows], 0).astype(np.int32)
+
+        if source.lazy:
+            data = source.data.rechunk(dict.fromkeys(self.separate, 1))
+
+            def block(part: npt.NDArray[Any], block_info: Any = None) -> npt.NDArray[np.int32]:
+                return plane(part, [block_info[0]["array-location"][axis][0] for axis in self.separate])
+
+            return source.unwrap(data.map_blocks(block, dtype=np.int32, meta=np.empty((0,) * data.ndim, np.int32)))
+        out = np.empty(source.data.shape, np.int32)
+        for index in source.indices():
+            out[index] = plane(source.raw_plane(index), [index[axis] for axis in self.separate])
+        return source.unwrap(out)
+
+
+def measure_objects(labels: Any, axes: str | None = None) -> Objects:
     """Find the objects of a label image.
 
-    An object that spans several planes is taken in the plane where it is largest.
+    An object that spans several planes is taken in the plane where it is largest. Objects of several times or channels
+    are others, even if they have one number.
 
     Parameters
     ----------
     labels : (…, Y, X) array of int
         0 is background. A lazy one is read part by part.
+    axes : str, optional
+        As ``"TZYX"``; where they are not given, no plane is of another time.
 
     Returns
     -------
@@ -70,7 +129,7 @@ def measure_objects(labels: Any) -> Objects:
     ValueError
         If there are no objects, or the numbers are not whole.
     """
-    source = PlaneImage.wrap(labels)
+    source = PlaneImage.wrap(labels, axes)
     if source.data.dtype.kind not in "ui":
         raise ValueError(f"A label image holds whole numbers, one for each object; this one is {source.data.dtype}.")
     parts = [np.empty((0, 4 + len(source.lead_shape)))]
@@ -83,11 +142,23 @@ def measure_objects(labels: Any) -> Objects:
     numbers, rows = np.concatenate(ids), np.concatenate(parts)
     if len(numbers) == 0:
         raise ValueError("The label image holds no objects: choose another, or label the cells first.")
+    separate = tuple(k for k, letter in enumerate(source.lead_axes) if letter in "TC")
+    unnamed = [k for k, letter in enumerate(source.lead_axes) if letter == "?"]
+    keys = np.column_stack([rows[:, [1 + k for k in separate]].astype(np.intp), numbers])
+    spread = 0
+    if unnamed:
+        places = np.unique(np.column_stack([keys, rows[:, [1 + k for k in unnamed]].astype(np.intp)]), axis=0)
+        counts = np.unique(places[:, : keys.shape[1]], axis=0, return_counts=True)[1]
+        spread = int((counts > 1).sum())
     # Of each object the plane with the largest area; of equal ones the first.
-    order = np.lexsort((np.arange(len(numbers)), -rows[:, 0], numbers))
-    numbers, first = np.unique(numbers[order], return_index=True)
-    rows = rows[order][first]
-    return Objects(numbers, rows[:, 1:-1], rows[:, -1])
+    largest = np.argsort(-rows[:, 0], kind="stable")
+    keys, first = np.unique(keys[largest], axis=0, return_index=True)
+    numbers, rows = keys[:, -1], rows[largest][first]
+    if len(np.unique(numbers)) < len(numbers):
+        apart = np.arange(1, len(numbers) + 1, dtype=np.intp)
+        return Objects(apart, rows[:, 1:-1], rows[:, -1], numbers, separate, spread)
+    order = np.argsort(numbers)
+    return Objects(numbers[order], rows[order, 1:-1], rows[order, -1], spread=spread)
 
 
 def _parts(source: PlaneImage) -> Iterator[tuple[slice, slice]]:
