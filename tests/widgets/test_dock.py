@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QWidget
+from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QPushButton, QWidget
 
 from napari_denoise_classify.widgets.classify import TRAIN
 from napari_denoise_classify.widgets.keyboard import reachable
@@ -124,6 +124,24 @@ def test_the_name_of_a_row_follows_its_label(open_dock):
     dock.target.where.value = "tiles"
     assert number.accessibleName() == "Tile size"
     assert dock.classifier.load_button.native.accessibleDescription() == "Classifier"
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_no_button_is_cut_in_a_large_font(open_dock, name, qtbot):
+    viewer, dock = open_dock(name)
+    kinds = "QPushButton, QComboBox, QLabel, QCheckBox, QAbstractSpinBox"
+    viewer.window._qt_window.setStyleSheet(f"{kinds} {{ font-size: 18pt }}")  # as napari's preferences do
+    viewer.window._qt_window.resize(1400, 1000)
+    viewer.window._qt_window.show()
+    if name == "Train denoiser":
+        dock.advanced.value = True
+
+    def cut() -> list[str]:
+        buttons = [button for button in dock.native.findChildren(QPushButton) if button.isVisibleTo(dock.native)]
+        return [button.text() for button in buttons if button.width() < button.sizeHint().width()]
+
+    qtbot.waitUntil(lambda: cut() == [], timeout=3000)
+    assert dock.native.minimumSizeHint().width() < 620
 
 
 def test_processing_alone_asks_for_no_points(open_dock, wait, errors):

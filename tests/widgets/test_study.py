@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -11,8 +13,10 @@ from qtpy.QtWidgets import QApplication
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify.core.study.result import load_study
+from napari_denoise_classify.core.study.run import FinishedCell
 from napari_denoise_classify.core.study.text import named_recipes
 from napari_denoise_classify.widgets.study import StudyDock
+from napari_denoise_classify.widgets.study_table import StudyTable
 
 
 @pytest.fixture
@@ -66,6 +70,24 @@ def test_recipes_are_added_by_choosing_steps(dock: StudyDock) -> None:
     assert list(named_recipes(dock.recipes.value.splitlines()).values())[1] == ndc.Recipe(
         [("gaussian", {"kernel_size": 7}), "centre"]
     )
+
+
+def test_the_scores_are_seen_in_a_large_font(qtbot) -> None:
+    study: Any = SimpleNamespace(
+        conditions=[SimpleNamespace(name="")], classifiers=["random_forest"], recipes=["raw", "gaussian", "median"]
+    )
+    view = StudyTable(study, ("No groups were given.",), "black", "white")
+    qtbot.addWidget(view)
+    view.setStyleSheet("QPushButton, QComboBox, QLabel { font-size: 18pt }")  # as napari does
+    view.resize(800, 600)
+    view.show()
+    for recipe in study.recipes:
+        rows = [{"status": "done", "macro_f1": score} for score in (0.449, 0.6)]
+        view.add(FinishedCell("", recipe, "random_forest", rows))
+    QApplication.processEvents()
+    end = view.table.columnViewportPosition(2) + view.table.columnWidth(2)
+    assert view.table.columnWidth(2) > 80
+    assert view.table.viewport().width() >= end
 
 
 def test_a_study_from_folder_to_report(dock: StudyDock, crops: Path, tmp_path: Path, qtbot) -> None:

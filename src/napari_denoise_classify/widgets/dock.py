@@ -23,9 +23,17 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 
+_SHORTEST = 8  # letters of a list: where the panel is narrow, the rest is cut
+_WIDTH = 338  # px, without the margins: as wide as a panel is at least
+
 
 class Form(Container[Any]):
     """Rows whose labels are all as wide as the widest one is on the screen, and name what is beside them."""
+
+    def _insert_widget(self, index: int, widget: Any) -> None:
+        if isinstance(widget, ComboBox):
+            widget.native.setMinimumContentsLength(_SHORTEST)
+        super()._insert_widget(index, widget)
 
     def _unify_label_widths(self) -> None:
         super()._unify_label_widths()
@@ -115,10 +123,14 @@ class Dock(Container[Any]):
     def finish(self) -> None:
         """Let the rows fill the width, once all are there; long names of layers must not widen the panel."""
         self.native.layout().addStretch(1)
-        self.native.setMinimumWidth(356)
+        self.widen(_WIDTH)
         self._on_rows()
         # Only in its window does the panel get its font.
         self.native_parent_changed.connect(lambda *_: QTimer.singleShot(0, self._on_font))
+
+    def widen(self, width: int) -> None:
+        """Let the panel be at least so wide, and wider where its rows need it in a larger font."""
+        self.native.layout().addStrut(width)
 
     def launch(self, work: Steps[Any], done: Callable[[Any], None]) -> None:
         """Run work in a thread, and hand its result to ``done`` in the main thread."""
@@ -258,9 +270,15 @@ def keeping(box: ComboBox) -> ComboBox:
 
 def narrow(box: ComboBox) -> ComboBox:
     """Keep a list from growing with its longest entry."""
-    box.native.setMinimumContentsLength(12)
+    box.native.setMinimumContentsLength(_SHORTEST)
     box.native.setSizeAdjustPolicy(box.native.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     return box
+
+
+def hug(button: PushButton) -> PushButton:
+    """Let a button beside another part be as wide as its text, in whatever font, and no wider."""
+    button.native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+    return button
 
 
 def _duration(seconds: float) -> str:

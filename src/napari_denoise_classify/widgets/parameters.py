@@ -8,6 +8,7 @@ from typing import Any
 from magicgui.widgets import CheckBox, ComboBox, Container, FloatSpinBox, LineEdit, PushButton, SpinBox
 
 from ..core.steps import Kind, Parameter, get_step, steps
+from .dock import hug, narrow
 
 _WIDEST = 10**9
 
@@ -81,13 +82,8 @@ class FileOrName(Container[Any]):
     def __init__(self, parameter: Parameter) -> None:
         self._filter = parameter.file
         names = parameter.suggestions() if parameter.suggestions is not None else [parameter.default]
-        self._choice = ComboBox(choices=names, label="")
-        self._choice.native.setMinimumContentsLength(10)
-        self._choice.native.setSizeAdjustPolicy(
-            self._choice.native.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self._button = PushButton(text="File…")
-        self._button.max_width = 64
+        self._choice = narrow(ComboBox(choices=names, label=""))
+        self._button = hug(PushButton(text="File…"))
         super().__init__(widgets=[self._choice, self._button], layout="horizontal", labels=False, name=parameter.name)
         self.margins = (0, 0, 0, 0)
         self._button.clicked.connect(self._browse)

@@ -74,7 +74,8 @@ class QualityDock(Dock):
         self.before = layer_box("Noisy", "Image", "before")
         self.after = layer_box("Denoised", "Image", "after")
         self.reference = self._reference_box()
-        self.add_residual = CheckBox(text="Add the residual (noisy − denoised) as a layer", name="add_residual")
+        self.add_residual = CheckBox(text="Add the residual as a layer", name="add_residual")
+        self.add_residual.tooltip = "Noisy − denoised."
         self.add_residual.value = True
         self.add(self.before, self.after, self.reference, self.add_residual)
         self.frame: pd.DataFrame | None = None

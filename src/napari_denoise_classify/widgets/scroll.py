@@ -9,6 +9,7 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QFrame, QScrollArea, QSizePolicy
 
 _LOWEST = 120  # px: some four rows
+_WIDEST = 480  # px that a panel takes from the viewer unasked, to show long texts in full
 
 
 class Scroll(QScrollArea):
@@ -37,17 +38,20 @@ class Scroll(QScrollArea):
     def sizeHint(self) -> Any:  # noqa: N802  # Qt's name
         """Return the size of the widget, with room for the scroll bar."""
         size = self._content.sizeHint().expandedTo(self._content.minimumSizeHint())
-        size.setWidth(self.minimumSizeHint().width())
+        size.setWidth(max(min(size.width() + self._beside(), _WIDEST), self.minimumSizeHint().width()))
         size.setHeight(size.height() + 2 * self.frameWidth())  # napari's style has a frame
         return size
 
     def minimumSizeHint(self) -> Any:  # noqa: N802  # Qt's name
         """Return the least width at which no row is squeezed."""
         size = super().minimumSizeHint()
-        bar: Any = self.verticalScrollBar()
-        size.setWidth(self._content.minimumSizeHint().width() + bar.sizeHint().width() + 2 * self.frameWidth())
+        size.setWidth(self._content.minimumSizeHint().width() + self._beside())
         size.setHeight(min(_LOWEST, self._content.sizeHint().height() + 2 * self.frameWidth()))
         return size
+
+    def _beside(self) -> int:
+        bar: Any = self.verticalScrollBar()
+        return int(bar.sizeHint().width()) + 2 * self.frameWidth()
 
     def eventFilter(self, watched: Any, event: Any) -> bool:  # noqa: N802  # Qt's name
         """Follow the height of the rows, and keep the wheel from changing them."""

@@ -37,6 +37,7 @@ _WHOLE = {
     "examples": "Examples with critical areas",
 }
 _DPI = 72
+_COLUMNS_SHOWN, _WIDEST, _LINES = 3, 480, 4
 _OF_A_CELL = ("confusion_matrices", "roc_curves", "reliability")
 
 
@@ -81,6 +82,7 @@ class StudyTable(QWidget):
         self.figure_choice.setAccessibleName("Figure")
         for key, title in _WHOLE.items():
             self.figure_choice.addItem(title, key)
+        self.figure_choice.setMinimumContentsLength(8)  # else the longest title takes the room of the table
         self.figure_choice.setEnabled(False)
         self.figure_choice.currentIndexChanged.connect(self._draw)
         self.whole_button = QPushButton("All cells")
@@ -95,11 +97,10 @@ class StudyTable(QWidget):
         self.notes.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.notes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.notes.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
-        scroll: Any = QScrollArea()
-        scroll.setWidget(self.notes)
-        scroll.setWidgetResizable(True)
-        scroll.setMaximumHeight(76)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        self._below: Any = QScrollArea()
+        self._below.setWidget(self.notes)
+        self._below.setWidgetResizable(True)
+        self._below.setFrameShape(QScrollArea.Shape.NoFrame)
         self._colours = (background, text)
         self._chosen: tuple[str, str, str] | None = None
         self._area: Any = QScrollArea()
@@ -112,13 +113,27 @@ class StudyTable(QWidget):
         buttons.addStretch(1)
         left = QVBoxLayout()
         left.addWidget(self.table, 1)
-        left.addWidget(scroll)
+        left.addWidget(self._below)
         right = QVBoxLayout()
         right.addLayout(buttons)
         right.addWidget(self._area, 1)
         layout = QHBoxLayout(self)
         layout.addLayout(left, 3)
         layout.addLayout(right, 4)
+        self._fit()
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802  # Qt's name
+        """Follow the font, which the window brings."""
+        super().showEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Keep room for the names and the first columns, and for some lines of notes: the figures scroll."""
+        shown = range(min(_COLUMNS_SHOWN, len(self._columns)))
+        width = self.table.verticalHeader().sizeHint().width() + sum(self.table.columnWidth(c) for c in shown)
+        beside = self.table.verticalScrollBar().sizeHint().width() + 2 * self.table.frameWidth()
+        self.table.setMinimumWidth(min(width + beside, _WIDEST))
+        self._below.setMaximumHeight(_LINES * self.notes.fontMetrics().lineSpacing() + 8)
 
     def detach(self, panel: QWidget) -> None:
         """Become a window of its own beside a panel; it can be docked, but under the viewer figures have no room."""
@@ -145,6 +160,7 @@ class StudyTable(QWidget):
         scores = self._scores.setdefault(key, [])
         scores.extend(float(r["macro_f1"]) for r in cell.rows)
         self._put(row, column, _mean(scores), f"{len(scores)} tested parts")
+        self._fit()
 
     def finish(self, result: StudyResult) -> None:
         """Show the figures of a finished study."""

@@ -11,6 +11,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QGridLayout, QHeaderView, QPushButton, QTableWidget, QTableWidgetItem, QWidget
 
 _MOST_ROWS = 6
+_LONG = 14  # letters
 
 
 class NameTable(Container[Any]):
@@ -92,7 +93,8 @@ class ColourButtons(Container[Any]):
             button.setObjectName(f"colour {name}")
             button.setToolTip(f"{name}: choose another colour")
             button.setStyleSheet(f"background-color: {colour}; color: {_readable(colour)}; padding: 3px;")
-            button.setMinimumWidth(40)
+            if len(name) > _LONG:  # it may be cut: else it would widen the panel
+                button.setMinimumWidth(40)
             button.clicked.connect(lambda _=False, name=name, colour=colour: self._ask(name, colour))
             self._grid.addWidget(button, k // 2, k % 2)
             self.buttons[name] = button

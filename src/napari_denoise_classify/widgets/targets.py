@@ -16,7 +16,7 @@ from ..core.classify.objects import Objects, measure_objects
 from ..core.progress import Steps
 from .class_layers import LARGEST_COLOURED, add_objects, add_points
 from .crop_size import CropSize
-from .dock import layer_box, narrow
+from .dock import hug, layer_box, narrow
 from .layers import (
     Source,
     label_axes,
@@ -251,8 +251,7 @@ class ClassifierFields:
         self.choice = narrow(
             ComboBox(name="classifier", label="", choices=lambda _: [*first, *((n, n) for n in session.names())])
         )
-        self.load_button = PushButton(text="Load…", name="load")
-        self.load_button.max_width = 64
+        self.load_button = hug(PushButton(text="Load…", name="load"))
         self.row: Container[Any] = Container(
             widgets=[self.choice, self.load_button],
             layout="horizontal",

@@ -25,6 +25,7 @@ from .training_data import DataFields, NoiseFields, TrainingData, file_field
 if TYPE_CHECKING:
     import napari
 
+_WIDTH = 382  # px: room for the curves
 _PAUSE = 0.4  # seconds between two drawings: an epoch of a small training is faster
 
 
@@ -101,7 +102,7 @@ class TrainDenoiserDock(ProcessDock):
         self.apply_button.clicked.connect(self._on_apply)
         self._on_change()
         self.finish()
-        self.native.setMinimumWidth(400)
+        self.widen(_WIDTH)
 
     @property
     def by_parts(self) -> bool:

@@ -11,7 +11,7 @@ from magicgui.widgets import ComboBox, FileEdit, LineEdit, create_widget
 
 from ..core.denoise.settings import Data
 from ..core.noise import NOISE_MODELS
-from .dock import layer_box, narrow
+from .dock import hug, layer_box, narrow
 from .layers import take
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def file_field(name: str, label: str, tooltip: str, *, save: bool) -> FileEdit:
 def _path_field(name: str, label: str, tooltip: str, mode: FileDialogMode, text: str, pattern: str = "") -> FileEdit:
     field = FileEdit(name=name, label=label, mode=mode, filter=pattern or None, nullable=True, tooltip=tooltip)
     field.choose_btn.text = text
-    field.choose_btn.max_width = 80
+    hug(field.choose_btn)
     field.line_edit.tooltip = tooltip
     field.line_edit.native.setMinimumWidth(60)
     field.margins = (0, 0, 0, 0)
