@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import PurePosixPath, PureWindowsPath
 
 import imageio.v3 as iio
@@ -12,7 +13,7 @@ import pytest
 import tifffile
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify.cli.common import parts_below
+from napari_denoise_classify.cli.common import output_names, parts_below, parts_shared
 from napari_denoise_classify.cli.options import with_step_options
 from napari_denoise_classify.core.classify.fields import pixel_size_of
 from napari_denoise_classify.core.files import read_image
@@ -277,13 +278,23 @@ def test_letters_that_the_output_cannot_hold_end_nothing(tmp_path, rng, monkeypa
 
 def test_folders_on_several_drives_are_told_apart():
     several = [PureWindowsPath("C:/a/b"), PureWindowsPath("Z:/a/b"), PureWindowsPath("//server/share/a")]
-    assert [parts_below(folder, several) for folder in several] == [
+    assert [parts_below(folder, parts_shared(several)) for folder in several] == [
         ["C", "a", "b"],
         ["Z", "a", "b"],
         ["server-share", "a"],
     ]
-    assert parts_below(PureWindowsPath("C:/a/b"), several[:1]) == []
-    assert parts_below(PurePosixPath("/x/a/b"), [PurePosixPath("/x/a/b"), PurePosixPath("/x/c")]) == ["a", "b"]
+    assert parts_below(several[0], parts_shared(several[:1])) == []
+    posix = [PurePosixPath("/x/a/b"), PurePosixPath("/x/c")]
+    assert parts_below(posix[0], parts_shared(posix)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["crop_{}.png", "{}/crop.png"])
+def test_many_outputs_are_named_in_no_time(tmp_path, name):
+    paths = [tmp_path / name.format(k) for k in range(5000)]
+    start = time.process_time()
+    names = output_names(paths, tmp_path, lambda _: "_x.png")
+    assert len(set(names.values())) == len(paths)
+    assert time.process_time() - start < 5
 
 
 def test_inputs_of_equal_name_keep_their_own_outputs(tmp_path, rng):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path, PurePath
@@ -174,10 +175,14 @@ def _folder(path: Path) -> Path:
     return Path(os.path.realpath(path)).parent  # Path.resolve stumbles over links that go in a circle
 
 
-def parts_below(folder: PurePath, folders: Sequence[PurePath]) -> list[str]:
+def parts_shared(folders: Sequence[PurePath]) -> int:
+    """Return how many parts of their paths folders share."""
+    levels = zip(*(folder.parts for folder in folders), strict=False)
+    return sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, levels))
+
+
+def parts_below(folder: PurePath, shared: int) -> list[str]:
     """Return the parts of a folder's path below what all folders share: a drive, too, where they lie on several."""
-    levels = zip(*(other.parts for other in folders), strict=False)
-    shared = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, levels))
     below = list(folder.parts[shared:])
     if shared == 0:
         below[0] = folder.anchor.strip(":\\/").replace("\\", "-")
@@ -194,13 +199,14 @@ def output_names(paths: list[Path], folder: Path, suffix: Callable[[Path], str])
     """
     stems = [stem_of(path) for path in paths]
     folders = [_folder(path) for path in paths]
+    count, shared = Counter(stems), parts_shared(folders)
     names: dict[Path, Path] = {}
     for path, stem, home in zip(paths, stems, folders, strict=True):
         parts = [stem]
-        if stems.count(stem) > 1:
-            parts = [*parts_below(home, folders), stem, path.suffix[1:]]
+        if count[stem] > 1:
+            parts = [*parts_below(home, shared), stem, path.suffix[1:]]
         names[path] = folder / f"{'_'.join(parts)}{suffix(path)}"
-    twice = [str(name) for name in names.values() if list(names.values()).count(name) > 1]
+    twice = [str(name) for name, times in Counter(names.values()).items() if times > 1]
     if twice:
         raise ValueError(f"Two of the images would be written to {twice[0]}: process them in two runs.")
     return names
