@@ -131,6 +131,43 @@ def test_gray_with_alpha_is_gray(tmp_path: Path) -> None:
     assert back.axes == "YX"
 
 
+@pytest.mark.parametrize("lazy_above", [None, 0])
+def test_numbers_of_colours_become_colours(tmp_path: Path, lazy_above: int | None) -> None:
+    from PIL import Image
+
+    few = np.repeat(np.repeat(np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8), 6, 0), 6, 1)
+    for name in ("it.tif", "it.png"):
+        Image.fromarray(few).quantize(20).save(tmp_path / name)
+        back = read_image(tmp_path / name, lazy_above)
+        np.testing.assert_array_equal(np.asarray(back.data), few)
+        assert (back.axes, back.data.dtype, back.data.shape) == ("YXS", np.uint8, few.shape)
+    # Grays may stand in any order.
+    gray = Image.fromarray(few[..., 0] // 64, mode="P")
+    gray.putpalette([level for level in (200, 10, 250, 90) for _ in range(3)])
+    gray.save(tmp_path / "it.tif")
+    back = read_image(tmp_path / "it.tif", lazy_above)
+    assert back.axes == "YX"
+    np.testing.assert_array_equal(np.asarray(back.data), np.array([200, 10, 250, 90])[few[..., 0] // 64])
+
+
+def test_colours_that_intensities_are_shown_in_are_left_alone(tmp_path: Path) -> None:
+    data, colours = draw("YX"), np.random.default_rng(0).integers(0, 2**16, (3, 256)).astype(np.uint16)
+    for options in ({"description": "ImageJ=1.54f\n", "metadata": None}, {"ome": True}):
+        tifffile.imwrite(tmp_path / "it.ome.tif", data, colormap=colours, photometric="palette", **options)
+        back = read_image(tmp_path / "it.ome.tif")
+        np.testing.assert_array_equal(back.data, data)
+        assert back.axes == "YX"
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".jpg"])
+def test_colours_of_print_are_refused(tmp_path: Path, suffix: str) -> None:
+    from PIL import Image
+
+    Image.new("CMYK", (9, 8)).save(tmp_path / f"it{suffix}")
+    with pytest.raises(ValueError, match="it is a CMYK picture for print: save it as RGB"):
+        read_image(tmp_path / f"it{suffix}")
+
+
 # --- real files -----------------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from .device import available_memory
 from .ome_zarr.reading import SUFFIX, is_zarr, read_ome_zarr
 from .regions import RawPixels, as_dask, tiff_pixels
-from .tiff import check_whole, ome_sizes, resolution_of
+from .tiff import CMYK, check_whole, coloured, colours_of, ome_sizes, resolution_of
 from .whole import write_whole
 
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, RuntimeError)
@@ -158,7 +158,7 @@ def read_image(path: str | Path, lazy_above: int | None = None) -> ImageFile:
 
         array = iio.imread(path.read_bytes(), plugin="pillow")
         if suffix in (".jpg", ".jpeg") and array.ndim == 3 and array.shape[-1] == 4:
-            raise ValueError("it is a CMYK picture for print: save it as RGB")
+            raise ValueError(CMYK)
         return ImageFile(array, "YXS" if array.ndim == 3 else "YX", path)
     except (ImportError, MemoryError):
         raise
@@ -240,9 +240,12 @@ def _read_tiff(path: Path, lazy_above: int | None = None) -> ImageFile:
         series = tif.series[0]
         axes = "".join(letter if letter in "TCZYXS" else "?" for letter in series.axes)
         lazy = lazy_above is not None and series.nbytes > lazy_above
+        colours = colours_of(tif)
         if not lazy:
-            _check_fits(path, series.nbytes)
+            _check_fits(path, series.nbytes * (1 if colours is None else colours[0].size))
         data = as_dask(tiff_pixels(path, series), axes) if lazy else series.asarray()
+        if colours is not None:
+            data, axes = coloured(data, colours), axes + "S" * (colours.ndim - 1)
         if axes.count("S") and data.shape[axes.index("S")] not in (3, 4):
             axes = axes.replace("S", "?")
         if tif.is_imagej and axes.count("?") == 1 and "Z" not in axes:

@@ -1,4 +1,4 @@
-"""What a TIFF tells besides its pixels: whether it is whole, and how large its pixels are."""
+"""What a TIFF tells besides its pixels: whether it is whole, its colours, and how large its pixels are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import re
 import struct
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+CMYK = "it is a CMYK picture for print: save it as RGB"
 _DESCRIPTION = 270  # the tag that holds the axes and sizes
 
 
@@ -57,6 +61,43 @@ def _number(tif: Any, offset: int, form: str) -> int | None:
     tif.filehandle.seek(offset)
     content = tif.filehandle.read(struct.calcsize(form))
     return int(struct.unpack(form, content)[0]) if len(content) == struct.calcsize(form) else None
+
+
+def colours_of(tif: Any) -> npt.NDArray[Any] | None:
+    """Return the colours that pixels are numbers of, (N, 3), or (N,) if all are gray; None if pixels are intensities.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+
+    Raises
+    ------
+    ValueError
+        For colours of print.
+    """
+    import tifffile
+
+    page = tif.series[0].keyframe
+    if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
+        raise ValueError(CMYK)
+    # Of ImageJ's and OME's files, the colours are only how intensities are shown.
+    if page.photometric != tifffile.PHOTOMETRIC.PALETTE or page.colormap is None or tif.is_imagej or tif.is_ome:
+        return None
+    colours: npt.NDArray[Any] = np.asarray(page.colormap, np.uint16).T
+    if page.dtype == np.uint8:
+        colours = (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)
+    return colours[:, 0] if (colours == colours[:, :1]).all() else colours
+
+
+def coloured(data: Any, colours: npt.NDArray[Any]) -> Any:
+    """Put colours in the place of their numbers; of a dask array, when it is computed."""
+    if isinstance(data, np.ndarray):
+        return colours[data]
+    more = colours.shape[1:]
+    chunks = (*data.chunks, *((n,) for n in more))
+    return data.map_blocks(
+        coloured, colours, dtype=colours.dtype, chunks=chunks, new_axis=[data.ndim] if more else None
+    )
 
 
 def resolution_of(page: Any) -> tuple[tuple[float, float] | None, str]:
