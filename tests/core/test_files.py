@@ -72,6 +72,20 @@ def test_ome_files_stay_ome_files(tmp_path: Path, axes: str) -> None:
     assert back.metadata["ome"] == original.metadata["ome"] == sizes
 
 
+@pytest.mark.parametrize("axes", ["YX", "CYX", "TCZYX", "ZYXS"])
+def test_names_of_channels_are_kept(tmp_path: Path, axes: str) -> None:
+    names = ["DAPI & more", "α-actin", "β"] if "C" in axes else ["H&E"]
+    tifffile.imwrite(tmp_path / "in.ome.tif", draw(axes), ome=True, metadata={"axes": axes, "Channel": {"Name": names}})
+    original = read_image(tmp_path / "in.ome.tif")
+    assert original.metadata["ome"]["Channel"]["Name"] == names
+    back = read_image(write_like(tmp_path / "out.ome.tif", original.data, original))
+    assert back.metadata["ome"] == original.metadata["ome"]
+    # Of another number of channels, nobody knows which is which.
+    if "C" in axes:
+        fewer = original.data.take([0, 1], original.axes.index("C"))
+        assert "Channel" not in read_image(write_like(tmp_path / "two.ome.tif", fewer, original)).metadata["ome"]
+
+
 @pytest.mark.parametrize("axes", ["SYX", "ZSYX"])
 def test_planar_colour_is_read_with_its_axes(tmp_path: Path, axes: str) -> None:
     tifffile.imwrite(tmp_path / "it.tif", draw(axes), photometric="rgb", planarconfig="separate")

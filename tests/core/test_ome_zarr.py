@@ -91,6 +91,22 @@ def test_round_trip(tmp_path: Path, version: str, axes: str, dtype: str) -> None
     assert file.resolution == (2.0, 2.0)
 
 
+@pytest.mark.parametrize("lazy_above", [None, 0])
+def test_names_of_channels_are_kept(tmp_path: Path, lazy_above: int | None) -> None:
+    names = ["DAPI & more", "α-actin", "β"]
+    metadata = {"axes": "TCYX", "Channel": {"Name": names}}
+    tifffile.imwrite(tmp_path / "in.ome.tif", draw("TCYX"), ome=True, metadata=metadata)
+    store(tmp_path / "in.ome.tif", tmp_path / "out.zarr", lazy_above=lazy_above)
+    channels = read_ome_zarr(tmp_path / "out.zarr").channels["channels"]
+    assert [one["label"] for one in channels] == names
+    assert all(0 <= one["window"]["start"] < one["window"]["end"] <= 200 for one in channels)
+    store(tmp_path / "out.zarr", tmp_path / "back.ome.tif", lazy_above=lazy_above)
+    assert read_image(tmp_path / "back.ome.tif").metadata["ome"]["Channel"] == {"Name": names}
+    # Axes that are given may say that these are no channels.
+    store(tmp_path / "in.ome.tif", tmp_path / "planes.zarr", lazy_above=lazy_above, axes="TZYX")
+    assert read_ome_zarr(tmp_path / "planes.zarr").channels == {}
+
+
 def test_the_pyramid_halves_until_it_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "_SMALLEST", 20)
     monkeypatch.setattr(writing, "_BLOCK", 16)

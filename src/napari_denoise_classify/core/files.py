@@ -322,6 +322,7 @@ def _write_tiff(path: Path, data: npt.NDArray[Any], axes: str, source: ImageFile
     known = source.data.ndim == len(source.axes) and source.data.size > 0
     factor = data.shape[axes.index("Y")] / source.data.shape[source.axes.index("Y")] if known else 1
     options |= resolution_options(source, factor)
+    shape = data.shape
     fits_imagej = (
         data.dtype in (np.uint8, np.uint16, np.float32) and "?" not in axes and (not colour or data.dtype == np.uint8)
     )
@@ -334,7 +335,7 @@ def _write_tiff(path: Path, data: npt.NDArray[Any], axes: str, source: ImageFile
         data = data.transpose([axes.index(letter) for letter in order])
         options.pop("compression"), options.pop("tile", None)
         tifffile.imwrite(path, data, imagej=True, metadata={**source.metadata["imagej"], "axes": order}, **options)
-    elif (sizes := ome_metadata(source, axes, factor)) is not None:
+    elif (sizes := ome_metadata(source, axes, shape, factor)) is not None:
         tifffile.imwrite(path, data, ome=True, metadata=sizes, **options)
     else:
         tifffile.imwrite(path, data, metadata={"axes": axes.replace("?", "Q")}, **options)
@@ -359,11 +360,26 @@ def resolution_options(source: ImageFile, factor: float) -> dict[str, Any]:
     return {"resolution": (x, y), "resolutionunit": {"inch": 2, "centimeter": 3}.get(source.unit, 1)}
 
 
-def ome_metadata(source: ImageFile, axes: str, factor: float) -> dict[str, Any] | None:
+def channel_names(source: ImageFile, axes: str, shape: tuple[int, ...]) -> list[str]:
+    """Return the names that a file gives its channels, for an image with as many; empty where there are none."""
+    store = source.metadata.get("ome_zarr")
+    if store is not None:
+        described = store.channels.get("channels")
+        listed = described if isinstance(described, list) else []
+        names = [str(one.get("label", "")) if isinstance(one, dict) else "" for one in listed]
+    else:
+        names = source.metadata.get("ome", {}).get("Channel", {}).get("Name", [])
+    count = shape[axes.index("C")] if "C" in axes else 1
+    return names if any(names) and len(names) == count else []
+
+
+def ome_metadata(source: ImageFile, axes: str, shape: tuple[int, ...], factor: float) -> dict[str, Any] | None:
     """Return what is written into the header of an OME-TIFF; None for files that should not be one."""
     if "?" in axes or not {"ome", "ome_zarr"} & source.metadata.keys():
         return None
-    sizes = dict(source.metadata.get("ome", {}))
+    sizes = {key: value for key, value in source.metadata.get("ome", {}).items() if key != "Channel"}
+    if names := channel_names(source, axes, shape):
+        sizes["Channel"] = {"Name": names}
     if "ome_zarr" in source.metadata:
         for axis in source.metadata["ome_zarr"].axes:
             if axis.letter in "ZYX" and axis.micrometres:

@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from .blocks.parts import Target
 from .blocks.writing import write_iter
-from .files import ImageFile, ome_metadata, resolution_options, write_like
-from .images import PlaneImage
+from .files import ImageFile, channel_names, ome_metadata, resolution_options, write_like
+from .images import Index, PlaneImage
 from .ome_zarr.axes import Axis, unit_name
 from .ome_zarr.reading import SUFFIX, OmeZarr
-from .ome_zarr.writing import Canvas, new_ome_zarr
+from .ome_zarr.writing import Canvas, channel_attributes, new_ome_zarr
 from .progress import Steps, within
 from .recipe import Recipe
 from .regions import RawPixels
@@ -135,7 +135,7 @@ def process_file_iter(
     # As `write_like`: TIFF holds no True, NumPy's own files do.
     dtype = np.dtype(np.uint8) if source.data.dtype == bool and path.suffix in (".tif", ".tiff") else source.data.dtype
     with ExitStack() as stack:
-        target = stack.enter_context(_new(path, shape, dtype, used, file, factor, record))
+        target = stack.enter_context(_new(path, shape, dtype, used, file, factor, record, _windows(source, ranges)))
         mask = None
         if mask_path is not None:
             gray = tuple(n for n, a in zip(shape, used, strict=True) if a != "S")
@@ -160,6 +160,14 @@ def process_file_iter(
     return Stored(path, mask_path, kept if recipe.masks else None)
 
 
+def _windows(source: PlaneImage, ranges: dict[Index, tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the intensity range of each channel, out of those of planes."""
+    found: dict[int, list[tuple[float, float]]] = {}
+    for index, span in ranges.items():
+        found.setdefault(index[source.lead_axes.index("C")] if "C" in source.lead_axes else 0, []).append(span)
+    return [(min(low for low, _ in spans), max(high for _, high in spans)) for _, spans in sorted(found.items())]
+
+
 @contextmanager
 def _new(
     path: Path,
@@ -169,8 +177,9 @@ def _new(
     file: ImageFile,
     factor: int,
     record: dict[str, Any],
+    windows: list[tuple[float, float]] | None = None,
 ) -> Iterator[Target]:
-    """Make the file that a result is written into."""
+    """Make the file that a result is written into; ``windows`` are the ranges that channels are shown in."""
     if path.suffix != SUFFIX:
         with new_raw_file(path, shape, dtype, axes, file, factor) as raw:
             yield raw
@@ -180,6 +189,8 @@ def _new(
     if isinstance(found, OmeZarr):
         version = "0.4" if found.version == "0.4" else "0.5"
         channels = found.channels if len(axes) == len(found.axes) else None
+    elif names := channel_names(file, axes, shape):
+        channels = channel_attributes(names, np.dtype(dtype), windows)
     where = pixel_axes(file, axes, factor)
     with new_ome_zarr(path, shape, dtype, where, version=version, channels=channels, record=record) as canvas:
         yield canvas
@@ -246,7 +257,7 @@ def _blank_tiff(
     in_order = "".join(letter for letter in "TZCYXS" if letter in axes) == axes
     if "imagej" in source.metadata and small and in_order and dtype in (np.uint8, np.uint16, np.float32):
         options |= {"imagej": True, "metadata": {**source.metadata["imagej"], "axes": axes}}
-    elif (sizes := ome_metadata(source, axes, factor)) is not None:
+    elif (sizes := ome_metadata(source, axes, shape, factor)) is not None:
         options |= {"ome": True, "bigtiff": True, "metadata": sizes}
     else:
         options |= {"bigtiff": True, "metadata": {"axes": axes.replace("?", "Q")}}

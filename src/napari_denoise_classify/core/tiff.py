@@ -115,7 +115,7 @@ def resolution_of(page: Any) -> tuple[tuple[float, float] | None, str]:
 
 
 def ome_sizes(xml: str) -> dict[str, Any]:
-    """Read the physical sizes of an OME-XML header."""
+    """Read the physical sizes of an OME-XML header, and the names of channels, as tifffile writes them."""
     found: dict[str, Any] = {}
     for key in ("PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ", "TimeIncrement"):
         match = re.search(rf'\b{key}="([^"]+)"', xml)
@@ -124,4 +124,8 @@ def ome_sizes(xml: str) -> dict[str, Any]:
             found[key] = float(match[1])
             if unit:
                 found[f"{key}Unit"] = html.unescape(unit[1])
+    tags = re.findall(r"<(?:\w+:)?Channel\b[^>]*", re.split(r"</(?:\w+:)?Pixels>", xml)[0])
+    named = [re.search(r'\bName="([^"]*)"', tag) for tag in tags]
+    if any(named):
+        found["Channel"] = {"Name": [html.unescape(name[1]) if name else "" for name in named]}
     return found

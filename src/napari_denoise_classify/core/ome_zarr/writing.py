@@ -25,6 +25,8 @@ _SMALLEST = 512  # a level of the pyramid this small is the last
 _BLOCK = 2048  # of a level, that is halved at once
 _HALF_WRITTEN = ".partial"  # ends the names of chunks while zarr writes them; a worker that is killed leaves some
 _OLD = ".old-"  # begins the names of folders for what is being replaced
+_RGB = ("FF0000", "00FF00", "0000FF")
+_COLOURS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", *_RGB)
 _KINDS = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 
 
@@ -189,7 +191,7 @@ def new_ome_zarr(
         group = zarr.open_group(str(folder), mode="w", zarr_format=2 if version == "0.4" else 3)
         _create(group, "0", tuple(shape[i] for i in order), dtype, letters, version)
         if "S" in letters and shape[order[letters.index("S")]] == 3:
-            channels = _colours(np.dtype(dtype))
+            channels = channel_attributes(["red", "green", "blue"], np.dtype(dtype), colours=_RGB)
         if channels and version == "0.4":
             group.attrs["omero"] = channels
         elif channels:
@@ -202,15 +204,32 @@ def new_ome_zarr(
         _replace_folder(folder, path)
 
 
-def _colours(dtype: np.dtype[Any]) -> dict[str, Any]:
-    top = np.iinfo(dtype).max if dtype.kind in "ui" else 1
-    window = {"start": 0, "end": int(top), "min": 0, "max": int(top)}
-    return {
-        "channels": [
-            {"label": label, "color": colour, "active": True, "window": window}
-            for label, colour in (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF"))
-        ]
-    }
+def channel_attributes(
+    labels: Sequence[str],
+    dtype: np.dtype[Any],
+    windows: Sequence[tuple[float, float]] | None = None,
+    colours: Sequence[str] = _COLOURS,
+) -> dict[str, Any]:
+    """Return the attribute ``omero``.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        Of the channels.
+    dtype
+    windows : sequence of (float, float), optional
+        The intensities that each channel is shown between; default: all of the dtype's.
+    colours : sequence of str
+        That channels are shown in, in turn; a single one is white.
+    """
+    low, high = (0, int(np.iinfo(dtype).max)) if dtype.kind in "ui" else (0, 1)
+    channels = []
+    for k, label in enumerate(labels):
+        start, end = windows[k] if windows else (low, high)
+        window = {"start": start, "end": end, "min": min(start, low), "max": max(end, high)}
+        colour = colours[k % len(colours)] if len(labels) > 1 else "FFFFFF"
+        channels.append({"label": label, "color": colour, "active": True, "window": window})
+    return {"channels": channels}
 
 
 def _replace_folder(new: Path, path: Path) -> None:
