@@ -271,9 +271,10 @@ def read_table(table: Path, wanted: list[str]) -> Any:
         if len(frame.columns) == 1 and ";" in frame.columns[0]:
             raise ValueError(f"{table} is separated by semicolons: save it with commas, or as .tsv with tabs.")
         raise ValueError(f"{table} has no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}.")
-    if frame[wanted].isna().any().any():
-        row = int(np.flatnonzero(frame[wanted].isna().any(axis=1))[0])
-        raise ValueError(f"{table}: row {row + 2} lacks a value in {', '.join(wanted)}: fill it in.")
+    empty = frame[wanted].isna().to_numpy()
+    if empty.any():
+        row, column = (int(n) for n in np.argwhere(empty)[0])
+        raise ValueError(f"{table}: row {row + 2} lacks a value in {wanted[column]}: fill it in.")
     return frame
 
 
