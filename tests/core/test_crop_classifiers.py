@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 
@@ -18,6 +19,7 @@ from napari_denoise_classify import Crops
 from napari_denoise_classify.core.classify.balancing import oversample
 from napari_denoise_classify.core.classify.calibrated_cnn import CalibratedCNN
 from napari_denoise_classify.core.classify.classical import ForestClassifier, NeighboursClassifier, SVMClassifier
+from napari_denoise_classify.core.classify.cnn import CNNClassifier
 from napari_denoise_classify.core.classify.crop_classifier import CropClassifier
 from napari_denoise_classify.core.classify.embedding import CNNEmbedding
 from napari_denoise_classify.core.classify.training import fit_estimator_iter, train_classifier_iter
@@ -52,6 +54,19 @@ def test_they_are_estimators(kind: type[CropClassifier], few: Crops, scaled: lis
     np.testing.assert_array_equal(copy.fit(scaled, few.labels, few.groups).predict_proba(scaled), proba)
     assert not hasattr(clone(model), "model_")
     np.testing.assert_array_equal(model.predict(scaled), model.classes_[proba.argmax(axis=1)])
+
+
+@pytest.mark.parametrize("kind", [SVMClassifier, ForestClassifier, NeighboursClassifier, CNNClassifier, CalibratedCNN])
+def test_what_does_not_fit_together_or_is_not_fitted_is_refused(
+    kind: type[Any], few: Crops, scaled: list[np.ndarray]
+) -> None:
+    assert few.groups is not None
+    for y, groups in ((few.labels[:-1], few.groups), (few.labels, few.groups[:-1]), (few.labels[:-1], None)):
+        with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+            kind().fit(scaled, y, groups)
+    for predict in (kind().predict, kind().predict_proba):
+        with pytest.raises(NotFittedError):
+            predict(scaled)
 
 
 @KINDS

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.utils.validation import check_consistent_length
 
 from ..images import FloatArray
 from ..progress import Steps, within
@@ -78,6 +79,7 @@ class CalibratedCNN(CNNClassifier):
         for name, allowed in (("balance", ("weights", "sampling", "none")), ("calibration", ("none", "temperature"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not allowed: give one of {', '.join(allowed)}.")
+        check_consistent_length(range(len(X)), y, groups)
         y = np.asarray(y)
         groups = None if groups is None else np.asarray(groups)
         self.record_: dict[str, Any] = {}

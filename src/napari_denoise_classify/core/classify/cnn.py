@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import nn
 
 from ..compiled import Compiled, compiled
@@ -130,6 +131,7 @@ class CNNClassifier(ClassifierBase):
             raise ValueError(
                 f"augmentation={self.augmentation!r} is not allowed: give one of {', '.join(AUGMENTATIONS)}."
             )
+        check_consistent_length(range(len(X)), y, groups)
         y = np.asarray(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         train, held_out = self._hold_out_watched(y, groups)
@@ -260,6 +262,7 @@ class CNNClassifier(ClassifierBase):
 
     def embed_iter(self, X: Sequence[FloatArray]) -> Steps[npt.NDArray[np.float64]]:
         """Return what the last linear layer sees, (N, width), with progress."""
+        check_is_fitted(self, "network_")
         return (yield from with_room_iter(best_device(), partial(self._embed_iter, X)))
 
     def _embed_iter(self, X: Sequence[FloatArray], device: torch.device) -> Steps[npt.NDArray[np.float64]]:
@@ -296,5 +299,6 @@ class CNNClassifier(ClassifierBase):
 
     def predict(self, X: Sequence[FloatArray]) -> npt.NDArray[Any]:
         """Return the most probable class of each sample."""
+        check_is_fitted(self, "network_")
         labels: npt.NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return labels

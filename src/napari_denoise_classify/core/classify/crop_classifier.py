@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ..images import FloatArray
 from ..progress import Progress, Steps, run, within
@@ -164,6 +164,7 @@ class CropClassifier(ClassifierBase, ABC):
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not allowed: give one of {', '.join(allowed)}.")
+        check_consistent_length(range(len(X)), y, groups)
         self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"There is only the class {str(self.classes_[0])!r}: a classifier needs at least two.")
@@ -290,6 +291,7 @@ class CropClassifier(ClassifierBase, ABC):
 
     def predict(self, X: Sequence[FloatArray]) -> npt.NDArray[Any]:
         """Return the most probable class of each sample."""
+        check_is_fitted(self)
         labels: npt.NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return labels
 
