@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import napari_denoise_classify as ndc
+from napari_denoise_classify.cli import explanations
 
 from .command_line import run
 
@@ -110,6 +111,14 @@ def test_bad_figures_are_refused_before_the_work(field, model, tmp_path):
     before = field[0].read_bytes()
     assert "tables are written as .csv" in run(*options, "-o", field[0], "--overwrite", code=1)
     assert field[0].read_bytes() == before
+
+
+def test_a_mask_that_is_there_is_found_before_the_work(field, model, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "field_mask.tif").touch()
+    monkeypatch.setattr(explanations, "classify_samples_iter", lambda *_, **__: pytest.fail("it was explained"))
+    output = run("explain", field[0], "--model", model, "-o", tmp_path / "out", code=1)
+    assert "add --overwrite to replace it" in " ".join(output.split())
 
 
 def test_bad_areas_are_one_sentence(field, model, tmp_path):

@@ -54,7 +54,7 @@ def explain(
 ) -> None:
     """Show why: heat map, critical area, classes and a figure, in one set of files for each image."""
     from ..core.explain.reasons import ask
-    from ..core.results import save_result
+    from ..core.results import possible_paths, save_result
 
     spec, checked = guarded(lambda: chosen("explain", method, parameters))
     how: dict[str, Any] = {"target": target, "area": area, "fraction": fraction, "statistics": statistics}
@@ -72,8 +72,7 @@ def explain(
 
     def one(path: Path) -> None:
         if not overwrite:
-            suffixes = ("classes.csv", "processed.tif", "record.json", "figure.png", "heat.tif", "critical_area.csv")
-            check_new([output / f"{names[path].name}_{suffix}" for suffix in suffixes], False)
+            check_new(possible_paths(output, names[path].name).values(), False)
         asked = {"explain": (spec.id, checked), **how}
         samples = read_samples(path, classifier, axes, tables.get(path), labels, crop_size)
         result = with_bar(classify_samples_iter(samples, classifier, other, **asked), path.name)

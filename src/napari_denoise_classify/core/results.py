@@ -21,14 +21,19 @@ if TYPE_CHECKING:
     from .workflow import Classified
 
 
+def possible_paths(folder: Path, stem: str) -> dict[str, Path]:
+    """Name the files that `save_result` may write."""
+    names = {"image": "processed.tif", "table": "classes.csv", "figure": "figure.png", "record": "record.json"}
+    names |= {"mask": "mask.tif", "heat": "heat.tif", "contours": "critical_area.csv"}
+    return {key: folder / f"{stem}_{name}" for key, name in names.items()}
+
+
 def result_paths(folder: Path, stem: str, result: Classified) -> dict[str, Path]:
     """Name the files that `save_result` writes."""
-    names = {"image": "processed.tif", "table": "classes.csv", "figure": "figure.png", "record": "record.json"}
-    if result.mask is not None:
-        names["mask"] = "mask.tif"
-    if result.heat is not None:
-        names |= {"heat": "heat.tif", "contours": "critical_area.csv"}
-    return {key: folder / f"{stem}_{name}" for key, name in names.items()}
+    paths = possible_paths(folder, stem)
+    left_out = {"mask"} if result.mask is None else set()
+    left_out |= {"heat", "contours"} if result.heat is None else set()
+    return {key: path for key, path in paths.items() if key not in left_out}
 
 
 def check_absent(paths: list[Path], overwrite: bool) -> None:
