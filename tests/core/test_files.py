@@ -308,6 +308,21 @@ def test_an_image_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypa
         read_image(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("it.png", b"", "it is damaged, or no PNG"),
+        ("it.png", b"This is no image. ", "it is damaged, or no PNG"),
+        ("it.jpg", b"", "it is damaged, or of another kind than its name says"),
+        ("it.bmp", b"This is no image. ", "it is damaged, or of another kind than its name says"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"cannot be read as an image \({words}\)\.$"):
+        read_image(tmp_path / name)
+
+
 @pytest.mark.parametrize("suffix", [".tif", ".svs", ".png", ".jpg", ".bmp", ".npy"])
 def test_foreign_files(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"it{suffix}"

@@ -180,6 +180,11 @@ def test_images_must_be_of_real_numbers(image: object) -> None:
         PlaneImage.wrap(image)
 
 
+def test_images_of_several_shapes_are_no_image() -> None:
+    with pytest.raises(ValueError, match="process a list one by one"):
+        PlaneImage.wrap([np.zeros((8, 9)), np.zeros((7, 9))])
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("how", ["image", "plane", (0, 1)])
 def test_not_finite_pixels_are_refused(bad: float, how: object) -> None:

@@ -156,7 +156,13 @@ def read_image(path: str | Path, lazy_above: int | None = None) -> ImageFile:
             return ImageFile(array, "YXS" if array.ndim == 3 else "YX", path)
         import imageio.v3 as iio
 
-        array = iio.imread(path.read_bytes(), plugin="pillow")
+        content = path.read_bytes()
+        try:
+            array = iio.imread(content, plugin="pillow")
+        except OSError as error:
+            if "can not handle" not in str(error):
+                raise
+            raise ValueError("it is damaged, or of another kind than its name says") from error
         if suffix in (".jpg", ".jpeg") and array.ndim == 3 and array.shape[-1] == 4:
             raise ValueError(CMYK)
         return ImageFile(array, "YXS" if array.ndim == 3 else "YX", path)
@@ -209,7 +215,8 @@ def _decode_png(content: bytes) -> npt.NDArray[Any]:
     """Decode a PNG with OpenCV, which keeps 16 bits of colour images, too."""
     from .opencv import cv2
 
-    array: npt.NDArray[Any] | None = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = np.frombuffer(content, np.uint8)
+    array: npt.NDArray[Any] | None = cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED) if len(pixels) else None
     if array is None:
         raise ValueError("it is damaged, or no PNG")
     if array.ndim == 3 and content[25] == 4:  # the header's colour type: gray with alpha

@@ -118,7 +118,10 @@ def as_array(image: Any) -> Any:
         import dask.array
 
         return dask.array.from_array(image)
-    array = np.asarray(image)
+    try:
+        array = np.asarray(image)
+    except ValueError:  # of images of several shapes
+        array = np.empty(0, object)
     if array.dtype == object:
         raise ValueError("The image is not an array of numbers: give one array, or process a list one by one.")
     return array
