@@ -124,6 +124,8 @@ def check_explanation(
         paths = find_images(images)
         tables = point_tables(points, paths)
         found = [read_samples(path, classifier, axes, tables.get(path), labels, crop_size) for path in paths]
+        for note in dict.fromkeys(one.note for one in found if one.note):
+            say(note)
         work = check_image_iter(
             [PlaneImage.wrap(one.file.data, one.file.axes) for one in found],
             classifier,

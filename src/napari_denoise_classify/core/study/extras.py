@@ -10,6 +10,7 @@ import numpy as np
 
 from ..classify.datasets import Crops, Image
 from ..classify.evaluation import Evaluation
+from ..classify.preparing import prepare_masked_iter
 from ..explain.contours import critical_area
 from ..images import PlaneImage, from_float
 from ..progress import Progress, Steps, within
@@ -119,12 +120,9 @@ def examples_iter(grid: Grid, predictions: pd.DataFrame) -> Steps[tuple[list[dic
             made[name] = yield from within(work, at, at, "collecting examples")
             if recipe.masks:
                 noisy = images.noisy(condition.noise)[0]
-                parts = []
-                for i in chosen:
-                    source = PlaneImage.wrap(noisy[i], rgb=noisy[i].ndim == 3)
-                    applied = yield from within(recipe.apply_iter(source, intensity_range=scale), at, at, "masking")
-                    parts.append(applied.kept)
-                kept[name] = float(np.mean(parts))
+                masking = prepare_masked_iter([noisy[i] for i in chosen], recipe, scale)
+                _, _, masks = yield from within(masking, at, at, "masking")
+                kept[name] = float(np.mean([mask.mean() for mask in masks or ()]))
         except Exception:  # its cells have failed for the same reason, and say so
             _log.debug("no examples of %s", name, exc_info=True)
             continue
