@@ -129,9 +129,11 @@ def test_texts_become_recipes_classifiers_and_grids(tmp_path: Path) -> None:
     assert found["m"] == recipe
     assert found["gaussian:kernel_size=5+centre"].title == "gaussian + centre"
     assert named_classifiers(["svm:C=0.1/1", "f=random_forest"]) == {
-        "svm:C=0.1/1": ("svm", {"C": ["0.1", "1"]}),
+        "svm": ("svm", {"C": ["0.1", "1"]}),
         "f": ("random_forest", {}),
     }
+    assert list(named_classifiers(["knn", "svm:C=1", "svm:C=10", "f=svm"])) == ["knn", "svm:C=1", "svm:C=10", "f"]
+    assert list(named_classifiers(["knn=svm:C=1", "knn:neighbours=3"])) == ["knn", "knn:neighbours=3"]
     assert swept(["gaussian:kernel_size=3/5"]) == {"gaussian": {"kernel_size": ["3", "5"]}}
 
 

@@ -160,7 +160,7 @@ def test_classifiers_are_written_as_on_the_command_line(open_dock):
     dock.source.value = "synthetic:cells"
     dock.classifiers.value = "svm:C=0.1/1; forest=random_forest:trees=20;"
     found = dock.settings()["classifiers"]
-    assert found == {"svm:C=0.1/1": ("svm", {"C": ["0.1", "1"]}), "forest": ("random_forest", {"trees": "20"})}
+    assert found == {"svm": ("svm", {"C": ["0.1", "1"]}), "forest": ("random_forest", {"trees": "20"})}
     dock.classifiers.value = "a=svm; a=knn"
     with pytest.raises(ValueError, match="Two classifiers are named 'a'"):
         dock.settings()

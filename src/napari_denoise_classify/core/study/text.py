@@ -26,15 +26,21 @@ def named_recipes(texts: Iterable[str]) -> dict[str, Recipe]:
 def named_classifiers(texts: Iterable[str]) -> dict[str, tuple[str, dict[str, str | list[str]]]]:
     """Read classifiers: ``[name=]method:parameter=value``; a value with slashes is tuned over: ``svm:C=0.1/1/10``.
 
+    Without a name, one is called by its method, or as it is written if there are others of that method.
+
     Raises
     ------
     ValueError
         If a name comes twice, or a classifier cannot be read.
     """
     found: dict[str, tuple[str, dict[str, str | list[str]]]] = {}
-    for name, text in _named(texts, "classifiers").items():
+    named = _named(texts, "classifiers")
+    methods = [read_step(text)[0] for text in named.values()]
+    for name, text in named.items():
         method, parameters = read_step(text)
-        found[name] = method, {key: value.split("/") if "/" in value else value for key, value in parameters.items()}
+        values = {key: value.split("/") if "/" in value else value for key, value in parameters.items()}
+        alone = methods.count(method) == 1 and method not in named
+        found[method if name == text and alone else name] = method, values
     return found
 
 
