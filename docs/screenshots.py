@@ -22,6 +22,7 @@ from typing import Any
 import napari
 import numpy as np
 import tifffile
+from PIL import Image
 from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtWidgets import QApplication, QDockWidget
 
@@ -332,7 +333,8 @@ def main() -> None:
     for name in arguments.scenes or SCENES:
         window = SCENES[name](arguments.data.resolve())
         window.settle(1.5)
-        window.viewer.screenshot(str(arguments.output / f"{name}.png"), canvas_only=False, flash=False)
+        picture = Image.fromarray(window.viewer.screenshot(canvas_only=False, flash=False)).convert("RGB")
+        picture.quantize(256).save(arguments.output / f"{name}.png", optimize=True)  # a third of the size
         window.viewer.close()
         QThreadPool.globalInstance().waitForDone()  # a preview may be under way
         print(name)
