@@ -216,6 +216,18 @@ def test_the_blocks_of_a_zarr_are_shared_out(store, cluster, tmp_path, monkeypat
     assert len(list((tmp_path / "there").iterdir())) == 1
 
 
+def test_files_after_one_whose_blocks_are_shared_out(store, images, cluster, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("napari_denoise_classify.cli.images.LARGE", 0)
+    small = images(2)
+    (tmp_path / "out").mkdir()
+    recipe = ndc.Recipe(["gaussian"])
+    jobs = [ProcessFile(store, tmp_path / "out" / "large.zarr", recipe, None, False)]
+    jobs += [ProcessFile(small / f"{i}.tif", tmp_path / "out" / f"{i}.tif", recipe, None, False) for i in range(2)]
+    found = drive(run_jobs_iter(jobs, str(cluster.file)))
+    assert [(one.number, one.error) for one in found] == [(0, ""), (1, ""), (2, "")]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.tif", "1.tif", "large.zarr"]
+
+
 def test_a_zarr_that_goes_away_or_is_cancelled_leaves_nothing(store, cluster, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("napari_denoise_classify.cli.images.LARGE", 0)
     job = ProcessFile(store, tmp_path / "out" / "large.zarr", ndc.Recipe(["gaussian"]), None, False)
@@ -254,6 +266,27 @@ def test_classify_on_a_cluster(images, forest, cluster, tmp_path) -> None:
         if path.suffix in (".csv", ".tif"):
             assert path.read_bytes() == (tmp_path / "there" / path.name).read_bytes()
     assert len(list((tmp_path / "there").iterdir())) == 2 + 4
+
+
+def test_a_study_on_a_cluster_that_loses_a_worker(cluster, tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(48):
+        (tmp_path / "crops" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 100 + 100 * (i % 2), (16, 16)).astype(np.uint8)
+        tifffile.imwrite(tmp_path / "crops" / "ab"[i % 2] / f"{i}.tif", pixels)
+    command = ["study", tmp_path / "crops", "--classifier", "random_forest:trees=500", "--classifier", "knn"]
+    command += ["--recipe", "raw=raw", "--recipe", "blur=gaussian", "--design", "cross-validation:folds=4"]
+    command += ["--cache", tmp_path / "cache"]
+    run(*command, "-o", tmp_path / "here")
+    running = start(*command, "-o", tmp_path / "there", "--scheduler", cluster.file)
+    assert running.stderr is not None
+    while "random_forest: macro-F1" not in running.stderr.readline():
+        assert running.poll() is None
+    os.kill(cluster.workers[0].pid, signal.SIGKILL)
+    finish(running)
+    here, there = ((tmp_path / name / "predictions.csv").read_bytes() for name in ("here", "there"))
+    assert here == there
+    assert not list((tmp_path / "there").glob(".*"))
 
 
 _DEADLY = """

@@ -133,6 +133,23 @@ def test_a_study_from_folder_to_report(dock: StudyDock, crops: Path, tmp_path: P
     assert again.record["cache"]["cells_reused"] == 30
 
 
+def test_a_study_on_two_processes(dock: StudyDock, crops: Path, tmp_path: Path, qtbot) -> None:
+    pytest.importorskip("distributed")
+    fill(dock, crops)
+    assert dock.workers.value == 1
+    assert dock.workers.native.isVisibleTo(dock.native)
+    dock.workers.value = 2
+    dock.folder.value = tmp_path / "study"
+    dock.run_button.native.click()
+    qtbot.waitUntil(lambda: dock.job is None and dock.result is not None, timeout=180_000)
+    assert (dock.result.cells["status"] == "done").all()
+    assert (tmp_path / "study" / "report.html").is_file()
+    assert dock.table is not None
+    assert all("±" in dock.table.table.item(r, c).text() for r in range(2) for c in range(3))
+    dock.copy_button.native.click()
+    assert "workers=2" in QApplication.clipboard().text()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

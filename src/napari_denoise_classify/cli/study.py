@@ -82,6 +82,16 @@ def study(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Default: 0.", show_default=False)] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for processed images.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Have the cells run by so many processes of this machine.")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Have them run by the workers of a dask scheduler: tcp://host:8786, or its scheduler file (.json).",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Ask whether denoising or masking helps a classification: same splits for all, intervals, one HTML report.
@@ -121,7 +131,8 @@ def study(
                 sweep=swept(sweep or ()) or None,
                 **{**settings, "preset": preset or "custom", "seed": seed or 0},
             )
-        _run(study_iter(declared, crops=crops, folder=output, overwrite=overwrite, cache=cache), output)
+        where: dict[str, Any] = {"folder": output, "cache": cache, "workers": workers, "scheduler": scheduler}
+        _run(study_iter(declared, crops=crops, overwrite=overwrite, **where), output)
 
     try:
         guarded(work)

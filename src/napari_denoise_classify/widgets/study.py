@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +95,8 @@ class StudyDock(Dock):
         self.margin = FloatSpinBox(name="margin", label="Margin (points)", min=0, max=50, step=0.5, value=2)
         self.margin.tooltip = "The smallest difference in macro-F1 that matters to you, in points of 100."
         self.seed = SpinBox(name="seed", label="Seed", min=0, max=2**31 - 1, value=0)
+        self.workers = SpinBox(name="workers", label="Processes", min=1, max=max(os.cpu_count() or 1, 1), value=1)
+        self.workers.tooltip = "So many share the work, each with its part of the processor and memory of its own."
         self.folder = FileEdit(name="folder", label="Save in", mode=FileDialogMode.EXISTING_DIRECTORY)
         self.folder.tooltip = "Folder for tables, figures and report; a study that was interrupted goes on there."
         self.add(
@@ -104,8 +108,10 @@ class StudyDock(Dock):
             self.input_size,
             self.margin,
             self.seed,
+            self.workers,
             self.folder,
         )
+        self.workers.visible = find_spec("distributed") is not None
         self.report_button = PushButton(text="Save report…", name="save_report", enabled=False)
         self.insert(self.index(self.copy_button), self.report_button)
         self.report_button.native.setObjectName("save_report")
@@ -183,8 +189,9 @@ class StudyDock(Dock):
         settings = self.settings()
         folder = self.folder.line_edit.value.strip()
         chosen = Path(folder) if folder not in ("", ".") else None
-        self.code = code_of_study(settings, chosen)
-        self.launch(_study_iter(settings, chosen), lambda result: self._done(result, chosen))
+        workers = self.workers.value if self.workers.value > 1 else None
+        self.code = code_of_study({**settings, **({"workers": workers} if workers else {})}, chosen)
+        self.launch(_study_iter(settings, chosen, workers), lambda result: self._done(result, chosen))
         self.result = None
         self.report_button.enabled = False
 
@@ -231,14 +238,14 @@ class StudyDock(Dock):
         self.say(f"Saved {path}.")
 
 
-def _study_iter(settings: dict[str, Any], folder: Path | None) -> Steps[Any]:
+def _study_iter(settings: dict[str, Any], folder: Path | None, workers: int | None) -> Steps[Any]:
     """Declare the study and run it; with a folder, write everything there."""
     from ..core.study.files import save_all_iter
     from ..core.study.run import declare, study_iter
 
     settings = dict(settings)
     declared, crops = declare(settings.pop("data"), **settings)
-    work = study_iter(declared, crops=crops, folder=folder)
+    work = study_iter(declared, crops=crops, folder=folder, workers=workers)
     return (yield from (work if folder is None else save_all_iter(work, folder)))
 
 

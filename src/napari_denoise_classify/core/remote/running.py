@@ -29,7 +29,9 @@ WAITING = "waiting for a worker"
 _PAUSE = 0.5  # seconds between two looks at the workers
 
 
-def run_jobs_iter(jobs: Sequence[Job], address: str | None = None, workers: int = 0) -> Steps[list[Finished]]:
+def run_jobs_iter(
+    jobs: Sequence[Job], address: str | None = None, workers: int = 0, first: int = 0
+) -> Steps[list[Finished]]:
     """Run jobs on a cluster.
 
     Parameters
@@ -39,6 +41,8 @@ def run_jobs_iter(jobs: Sequence[Job], address: str | None = None, workers: int 
         Of the scheduler, ``"tcp://host:8786"``, or the path of its scheduler file (.json).
     workers : int
         Without an address: so many processes are started here, and ended afterwards.
+    first : int
+        So many of the jobs are done before the others begin.
 
     Yields
     ------
@@ -63,20 +67,23 @@ def run_jobs_iter(jobs: Sequence[Job], address: str | None = None, workers: int 
     yield Progress(0.0, "connecting")
     with connected(address, workers) as client:
         check_versions(client)
-        return (yield from _all_iter(client, jobs))
+        return (yield from _all_iter(client, jobs, first))
 
 
-def _all_iter(client: Any, jobs: Sequence[Job]) -> Steps[list[Finished]]:
+def _all_iter(client: Any, jobs: Sequence[Job], first: int) -> Steps[list[Finished]]:
     """Do the jobs of one worker each, then those whose blocks are shared out, one after the other."""
     large = [i for i, job in enumerate(jobs) if isinstance(job, LargeJob) and job.large]
     small = [i for i in range(len(jobs)) if i not in large]
     done: dict[int, Finished] = {}
-    with contextlib.closing(_told_iter(client, [jobs[i] for i in small])) as told:
-        for progress in told:
-            one = progress.data
-            if isinstance(one, Finished):
-                one = done[small[one.number]] = dataclasses.replace(one, number=small[one.number])
-            yield Progress(progress.fraction * len(small) / len(jobs), progress.message, one)
+    for part in ([i for i in small if i < first], [i for i in small if i >= first]):
+        before = len(done)
+        with contextlib.closing(_told_iter(client, [jobs[i] for i in part])) as told:
+            for progress in told:
+                one = progress.data
+                if isinstance(one, Finished):
+                    number = part[one.number]
+                    one = done[number] = dataclasses.replace(one, number=number)
+                yield Progress((before + progress.fraction * len(part)) / len(jobs), progress.message, one)
     for k, i in enumerate(large, len(small)):
         job = absolute(jobs[i])
         assert isinstance(job, LargeJob)

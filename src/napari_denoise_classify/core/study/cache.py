@@ -96,6 +96,14 @@ class ImageCache:
             raise ValueError(f"The cache {found} cannot be written to: give another folder as cache.")
         return cls(found)
 
+    def add(self, other: ImageCache) -> None:
+        """Add what another process found and made in this folder."""
+        self.hits += other.hits
+        self.misses += other.misses
+        self.seconds += other.seconds
+        for name, packs in other.costs.items():
+            self.costs.setdefault(name, {}).update(packs)
+
     def process_iter(
         self, images: Sequence[Image], keys: Sequence[str], recipe: Recipe, intensity_range: tuple[float, float]
     ) -> Steps[list[Image]]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,11 @@ from ..recipe import Recipe
 from ..whole import write_whole
 from .declaration import Candidate
 from .designs import Split
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..classify.datasets import Crops
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +82,22 @@ class Outcome:
     seconds: float
     heats: list[FloatArray] = field(default_factory=list)
     remark: str = ""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a cell ended that was run elsewhere: the ``data`` of a progress.
+
+    Attributes
+    ----------
+    number : int
+        Among the cells of the grid.
+    error : str
+        Why it failed, in one sentence, or empty: then what it found is in the study's folder.
+    """
+
+    number: int
+    error: str = ""
 
 
 def fit_iter(
@@ -240,6 +261,49 @@ def failed_rows(error: str, split: Split, classes: tuple[str, ...]) -> list[dict
 def place(split: Split, fold: int, test: IntArray) -> dict[str, int]:
     """Return the columns that tell where in the design a row belongs."""
     return {"repeat": split.repeat, "fold": fold, "n_train": len(split.train), "n_test": len(test)}
+
+
+def failure(error: Exception) -> str:
+    """Return what an error says in one line, with its kind where it says little."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
+
+
+def prediction_table(outcome: Outcome, names: Mapping[str, str], split: Split, data: Crops) -> pd.DataFrame:
+    """Draw up what an outcome says of each sample.
+
+    Parameters
+    ----------
+    outcome : Outcome
+    names : dict
+        The first columns, the same in each row.
+    split : Split
+    data : Crops
+    """
+    import pandas as pd
+
+    classes = np.array(data.classes)
+    tests = [test for _, test in split.tests]
+    samples, proba = np.concatenate(tests), np.concatenate(outcome.proba)
+    groups = np.full(len(data), "") if data.groups is None else data.groups.astype(str)
+    columns: dict[str, Any] = {
+        **names,
+        "repeat": split.repeat,
+        "fold": np.repeat([fold for fold, _ in split.tests], [len(test) for test in tests]),
+        "sample": samples,
+        "group": groups[samples].astype(object),
+        "truth": data.labels[samples].astype(object),
+        "predicted": classes[proba.argmax(axis=1)].astype(object),
+    }
+    return pd.DataFrame({**columns, **{f"p_{name}": proba[:, k] for k, name in enumerate(data.classes)}})
+
+
+def no_predictions(classes: Sequence[str]) -> pd.DataFrame:
+    """Return such a table without rows."""
+    import pandas as pd
+
+    names = ["condition", "recipe", "classifier", "repeat", "fold", "sample", "group", "truth", "predicted"]
+    return pd.DataFrame(columns=[*names, *(f"p_{name}" for name in classes)])
 
 
 # --- kept on disk ---------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,19 @@ from ..progress import Progress, Steps, within
 from ..recipe import Recipe
 from ..steps import get_step
 from .cache import ImageCache, recipe_key
-from .cells import CellStore, Fitted, Outcome, failed_rows, fit_iter, outcome_iter, score_rows
+from .cells import (
+    CellStore,
+    Ended,
+    Fitted,
+    Outcome,
+    failed_rows,
+    failure,
+    fit_iter,
+    no_predictions,
+    outcome_iter,
+    prediction_table,
+    score_rows,
+)
 from .declaration import Candidate, Condition, Study
 from .designs import Split
 from .prepared import Prepared, Range
@@ -87,7 +99,7 @@ class Grid:
         self.store = CellStore(None if folder is None else folder / "cells")
         self.spent = Spent.read(self.store.folder, study)
         self.start = time.perf_counter()
-        self.total = len(study.conditions) * len(study.recipes) * len(study.classifiers) * len(splits)
+        self.cells = list(self._cells())
         self.samples = 3 if data.images[0].ndim == 3 else 1
         self.explained = self._explained()
         self.heats: dict[tuple[str, str, str], list[FloatArray]] = {}
@@ -95,6 +107,8 @@ class Grid:
         self.training_seconds = 0.0
         self._fitted: dict[Any, Fitted] = {}
         self._recipe_keys: dict[tuple[str, Range], str] = {}
+        self._rows: dict[int, list[dict[str, Any]]] = {}
+        self._predicted: dict[int, pd.DataFrame] = {}
         self.remarks: list[str] = []
 
     def _explained(self) -> IntArray:
@@ -103,7 +117,7 @@ class Grid:
         rng = np.random.default_rng((self.study.seed, 7))
         return np.sort(rng.permutation(tests)[:_EXPLAINED])
 
-    def cells(self) -> Iterator[Cell]:
+    def _cells(self) -> Iterator[Cell]:
         """Return the cells in an order in which those that share images, or a fit, stand together."""
         study = self.study
         if study.training == "mismatched":
@@ -119,47 +133,97 @@ class Grid:
                     for classifier in study.classifiers:
                         yield Cell(condition, recipe, classifier, number, split)
 
-    def run_iter(self) -> Steps[tuple[pd.DataFrame, pd.DataFrame]]:
-        """Run all cells; returns the tables ``cells`` and ``predictions`` of `StudyResult`."""
-        try:
-            return (yield from self._run_iter())
-        finally:  # cancelled, too
-            self._spend()
+    def run_iter(
+        self, elsewhere: Callable[[list[int]], Steps[None]] | None = None
+    ) -> Steps[tuple[pd.DataFrame, pd.DataFrame]]:
+        """Run all cells.
 
-    def _run_iter(self) -> Steps[tuple[pd.DataFrame, pd.DataFrame]]:
+        Parameters
+        ----------
+        elsewhere : callable, optional
+            Runs the cells of the numbers it gets, in any order, and leaves what they find in the study's folder; its
+            progress has an `Ended` for each. By default they run here, one after the other.
+
+        Returns
+        -------
+        cells, predictions : DataFrame
+            As those of `StudyResult`.
+        """
         import pandas as pd
 
-        rows: list[dict[str, Any]] = []
-        predictions: list[pd.DataFrame] = []
-        for n, cell in enumerate(self.cells()):
-            names = {"condition": cell.condition.name, "recipe": cell.recipe, "classifier": cell.classifier}
-            label = " · ".join(filter(None, [*names.values(), f"split {cell.number + 1} of {len(self.splits)}"]))
-            reused = False
-            try:
-                key = self._key(cell)
-                outcome = self.store.read(key)
-                reused = outcome is not None
-                if outcome is None:
-                    outcome = yield from within(self._outcome_iter(cell), n / self.total, (n + 1) / self.total, label)
-                    self.store.write(key, outcome)
-                    self._spend()  # a program that is killed has no other moment
-                found = score_rows(outcome, cell.split, self.data.labels, self.data.classes)
-            except Exception as error:  # one failing cell is reported, and the rest goes on
-                _log.debug("the cell %s failed", label, exc_info=True)
-                found = failed_rows(_sentence(error), cell.split, self.data.classes)
+        try:
+            if elsewhere is None:
+                for number in range(len(self.cells)):
+                    yield from self._here_iter(number)
             else:
-                self.reused += reused
-                predictions.append(self._predictions(cell, outcome))
-                if cell.number == 0 and outcome.heats:
-                    self.heats[cell.condition.name, cell.recipe, cell.classifier] = outcome.heats
-                if outcome.remark and outcome.remark not in self.remarks:
-                    self.remarks.append(outcome.remark)
-            own = [{**names, **row} for row in found]
-            rows += own
-            done = FinishedCell(cell.condition.name, cell.recipe, cell.classifier, tuple(own), reused)
-            yield Progress((n + 1) / self.total, label, done)
-        tables = pd.concat(predictions, ignore_index=True) if predictions else self._no_predictions()
-        return pd.DataFrame(rows), tables
+                yield from self._elsewhere_iter(elsewhere)
+        finally:  # cancelled, too
+            self._spend()
+        numbers = range(len(self.cells))
+        found = [self._predicted[n] for n in numbers if n in self._predicted]
+        predictions = pd.concat(found, ignore_index=True) if found else no_predictions(self.data.classes)
+        return pd.DataFrame([row for n in numbers for row in self._rows[n]]), predictions
+
+    def _here_iter(self, number: int) -> Steps[None]:
+        cell, share = self.cells[number], (number / len(self.cells), (number + 1) / len(self.cells))
+        error = ""
+        try:
+            outcome = self._kept(cell)
+            reused = outcome is not None
+            if outcome is None:
+                outcome = yield from within(self.compute_iter(cell), *share, self._label(cell))
+                self._spend()  # a program that is killed has no other moment
+        except Exception as raised:  # one failing cell is reported, and the rest goes on
+            _log.debug("the cell %s failed", self._label(cell), exc_info=True)
+            outcome, reused, error = None, False, failure(raised)
+        yield Progress(share[1], self._label(cell), self._finish(number, outcome, error, reused))
+
+    def _elsewhere_iter(self, elsewhere: Callable[[list[int]], Steps[None]]) -> Steps[None]:
+        missing = []
+        for number, cell in enumerate(self.cells):
+            try:
+                outcome = self._kept(cell)
+            except Exception:  # it will be told by who runs the cell
+                outcome = None
+            if outcome is None:
+                missing.append(number)
+            else:
+                share = len(self._rows) / len(self.cells)
+                yield Progress(share, self._label(cell), self._finish(number, outcome, reused=True))
+        if not missing:
+            return
+        for progress in within(elsewhere(missing), 1 - len(missing) / len(self.cells), 1.0):
+            data = progress.data
+            if isinstance(data, Ended):
+                cell = self.cells[data.number]
+                outcome = None if data.error else self._kept(cell)
+                error = data.error or "its result is not in the folder of the study."
+                finished = self._finish(data.number, outcome, error)
+                self._spend()
+                yield Progress(progress.fraction, self._label(cell), finished)
+            else:
+                yield progress
+
+    def _label(self, cell: Cell) -> str:
+        names = (cell.condition.name, cell.recipe, cell.classifier)
+        return " · ".join(filter(None, [*names, f"split {cell.number + 1} of {len(self.splits)}"]))
+
+    def _finish(self, number: int, outcome: Outcome | None, error: str = "", reused: bool = False) -> FinishedCell:
+        """Enter what a cell found, or why it failed, into the tables."""
+        cell = self.cells[number]
+        names = {"condition": cell.condition.name, "recipe": cell.recipe, "classifier": cell.classifier}
+        if outcome is None:
+            found = failed_rows(error, cell.split, self.data.classes)
+        else:
+            found = score_rows(outcome, cell.split, self.data.labels, self.data.classes)
+            self.reused += reused
+            self._predicted[number] = prediction_table(outcome, names, cell.split, self.data)
+            if cell.number == 0 and outcome.heats:
+                self.heats[cell.condition.name, cell.recipe, cell.classifier] = outcome.heats
+            if outcome.remark and outcome.remark not in self.remarks:
+                self.remarks.append(outcome.remark)
+        rows = self._rows[number] = [{**names, **row} for row in found]
+        return FinishedCell(**names, rows=tuple(rows), reused=reused)
 
     # --- one cell -------------------------------------------------------------------------------------------------
 
@@ -189,7 +253,7 @@ class Grid:
         return [] if record is None else [record(self.samples, **parameters) for parameters in candidate.points]
 
     def _recipe_key(self, cell: Cell) -> str:
-        known = (cell.recipe, self._range(cell))
+        known = (cell.recipe, self.range_of(cell))
         if known not in self._recipe_keys:  # files of weights are read for it
             self._recipe_keys[known] = recipe_key(self.study.recipes[cell.recipe], self.samples, known[1])
         return self._recipe_keys[known]
@@ -200,13 +264,30 @@ class Grid:
     def _train_noise(self, condition: Condition) -> str:
         return condition.noise if self.study.training == "matched" else ""
 
-    def _range(self, cell: Cell) -> Range:
+    def range_of(self, cell: Cell) -> Range:
         """Return the intensity range of a cell: fitted on its training images."""
         return self.images.range_of(self._train_noise(cell.condition), cell.split.train)
 
+    def _kept(self, cell: Cell) -> Outcome | None:
+        """Return what a cell found before."""
+        return self.store.read(self._key(cell))
+
+    def compute_iter(self, cell: Cell) -> Steps[Outcome]:
+        """Run a cell, and keep what it finds."""
+        key = self._key(cell)  # names weights that are not there before they are asked for
+        outcome = yield from self._outcome_iter(cell)
+        self.store.write(key, outcome)
+        return outcome
+
+    def fit_of(self, cell: Cell) -> tuple[Any, ...]:
+        """Return what decides the fit of a cell; those that have it in common stand in one process."""
+        matched = self.study.training == "matched"
+        own = (cell.condition, cell.recipe) if matched else ()
+        return (cell.classifier, cell.number, cell.condition.augmentation, *own)
+
     def _outcome_iter(self, cell: Cell) -> Steps[Outcome]:
         study, candidate = self.study, self.study.classifiers[cell.classifier]
-        recipe, scale = study.recipes[cell.recipe], self._range(cell)
+        recipe, scale = study.recipes[cell.recipe], self.range_of(cell)
         fitted = yield from within(self._fitted_iter(cell, scale), 0.0, 0.8)
         X = yield from within(self._scaled_iter(cell.condition.noise, recipe, scale), 0.8, 0.9)
         about = {
@@ -226,12 +307,7 @@ class Grid:
         """Fit, or take the fit over from the cell before: mismatched ones share it between recipes and noises."""
         study, data, train = self.study, self.data, cell.split.train
         matched = study.training == "matched"
-        key = (
-            cell.classifier,
-            cell.number,
-            cell.condition.augmentation,
-            *((cell.condition, cell.recipe) if matched else ()),
-        )
+        key = self.fit_of(cell)
         if key in self._fitted:
             return self._fitted[key]
         recipe = study.recipes[cell.recipe] if matched else Recipe()
@@ -253,32 +329,6 @@ class Grid:
 
     def _scaled_iter(self, noise: str, recipe: Recipe, scale: Range) -> Steps[Sequence[FloatArray]]:
         return (yield from self.images.scaled_iter(noise, recipe, scale))
-
-    def _predictions(self, cell: Cell, outcome: Outcome) -> pd.DataFrame:
-        import pandas as pd
-
-        data, classes = self.data, np.array(self.data.classes)
-        tests = [test for _, test in cell.split.tests]
-        samples, proba = np.concatenate(tests), np.concatenate(outcome.proba)
-        groups = np.full(len(data), "") if data.groups is None else data.groups.astype(str)
-        columns: dict[str, Any] = {
-            "condition": cell.condition.name,
-            "recipe": cell.recipe,
-            "classifier": cell.classifier,
-            "repeat": cell.split.repeat,
-            "fold": np.repeat([fold for fold, _ in cell.split.tests], [len(test) for test in tests]),
-            "sample": samples,
-            "group": groups[samples].astype(object),
-            "truth": data.labels[samples].astype(object),
-            "predicted": classes[proba.argmax(axis=1)].astype(object),
-        }
-        return pd.DataFrame({**columns, **{f"p_{name}": proba[:, k] for k, name in enumerate(data.classes)}})
-
-    def _no_predictions(self) -> pd.DataFrame:
-        import pandas as pd
-
-        names = ["condition", "recipe", "classifier", "repeat", "fold", "sample", "group", "truth", "predicted"]
-        return pd.DataFrame(columns=[*names, *(f"p_{name}" for name in self.data.classes)])
 
     # --- afterwards -----------------------------------------------------------------------------------------------
 
@@ -341,9 +391,3 @@ class Grid:
             "saved_by_classifier": by_recipe * len(study.classifiers) - costs,
             "saved_by_cell": by_recipe * len(study.classifiers) * fits - costs,
         }
-
-
-def _sentence(error: Exception) -> str:
-    """Return what an error says in one line, with its kind where it says little."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"

@@ -63,6 +63,11 @@ class Prepared:
             self._noisy = {noise: (images, [image_key(image) for image in images])}  # only the latest is kept
         return self._noisy[noise]
 
+    def add(self, made: ImageCache) -> None:
+        """Take note of what another process found and made in the cache."""
+        self.cache.add(made)
+        self.seconds += made.seconds
+
     @property
     def noise_range(self) -> Range:
         """The intensity range that 0 and 255 grey levels of noise stand for."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import platform
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,7 @@ from .files import begin, prepare_folder
 from .grid import FinishedCell, Grid
 from .presets import preset as preset_of
 from .result import StudyResult
+from .shares import check_files, shares_iter
 from .sources import describe, load_source
 
 __all__ = ["Checked", "FinishedCell", "declare", "study", "study_iter"]
@@ -193,6 +197,12 @@ def study(data: Any, recipes: Any = None, classifiers: Any = None, design: Any =
         Allow the results of another study in that folder to be replaced.
     cache : str or Path, optional
         Folder for processed images; default: beside the downloaded weights.
+    workers : int, optional
+        So many processes of this machine share the cells, each with its part of the threads and memory of its own.
+        Needs dask.distributed; in a script, the call stands below ``if __name__ == "__main__":``.
+    scheduler : str, optional
+        Instead: the address of a dask scheduler (``tcp://host:8786``) or its scheduler file, whose workers share the
+        cells. Folder, cache and weights must be where all of them see them.
     crops : Crops, optional
         The data of a study that is rerun and that names no path.
 
@@ -205,6 +215,10 @@ def study(data: Any, recipes: Any = None, classifiers: Any = None, design: Any =
     ValueError
         For what is not allowed, too few samples of a class (naming the minimum), splits that groups forbid, or a
         folder that holds another study.
+    ImportError
+        With ``workers`` or ``scheduler``, if dask.distributed is not installed.
+    ConnectionError
+        If the scheduler does not answer, has no workers, or is lost; finished cells are kept.
 
     Examples
     --------
@@ -225,10 +239,18 @@ def study_iter(
     folder: str | Path | None = None,
     overwrite: bool = False,
     cache: str | Path | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
     crops: Crops | None = None,
     **settings: Any,
 ) -> Steps[StudyResult]:
     """As `study`, with progress, whose ``data`` is `Checked` first and then a `FinishedCell` for each cell."""
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers={workers} is not allowed: give a whole number from 1 on.")
+    if workers is not None and scheduler is not None:
+        raise ValueError("workers and scheduler exclude each other: a cluster has workers of its own.")
+    if scheduler is not None and folder is None:
+        raise ValueError("A study on a cluster needs a folder that all of its machines share: give one as folder.")
     yield Progress(0.0, "loading the data")
     declared = _declared(data)
     if declared is None:
@@ -244,7 +266,17 @@ def study_iter(
         crops = _data_of(declared, crops)
     if folder is not None:
         prepare_folder(folder, declared, overwrite)
-    return (yield from _run_iter(declared, crops, None if folder is None else Path(folder), ImageCache.at(cache)))
+    if scheduler is not None:
+        check_files(declared)
+    shared = workers is not None or scheduler is not None
+    images = ImageCache.at(cache)
+    with tempfile.TemporaryDirectory() if shared and folder is None else contextlib.nullcontext(folder) as kept:
+        own = None if kept is None else Path(kept)
+        work = _run_iter(declared, crops, own, images, (workers, scheduler) if shared else None)
+        result = yield from work
+    if folder is not None:
+        result.save(folder)
+    return result
 
 
 def _declared(data: Any) -> Study | None:
@@ -269,14 +301,23 @@ def _data_of(declared: Study, crops: Crops | None) -> Crops:
     return crops
 
 
-def _run_iter(declared: Study, data: Crops, folder: Path | None, cache: ImageCache) -> Steps[StudyResult]:
+def _run_iter(
+    declared: Study,
+    data: Crops,
+    folder: Path | None,
+    cache: ImageCache,
+    processes: tuple[int | None, str | None] | None,
+) -> Steps[StudyResult]:
     splits = make_splits(data.labels, data.groups, declared.design, declared.seed)
     grid = Grid(declared, data, splits, folder, cache)
     notes = [*declared.remarks, *check_data(data, splits, grid.images.keys), *_design_notes(declared, data, splits)]
-    yield Progress(0.0, "checked the data", Checked(declared, tuple(notes), grid.total))
+    yield Progress(0.0, "checked the data", Checked(declared, tuple(notes), len(grid.cells)))
     if folder is not None:
         begin(folder, declared)
-    cells, predictions = yield from within(grid.run_iter(), 0.0, 0.95)
+    elsewhere = None
+    if processes is not None and folder is not None:
+        elsewhere = functools.partial(shares_iter, grid, folder, *processes)
+    cells, predictions = yield from within(grid.run_iter(elsewhere), 0.0, 0.95)
     drift, remarks = yield from within(grid.drift_iter(), 0.95, 0.96)
     quality = yield from within(quality_iter(grid), 0.96, 0.98)
     examples, kept = yield from within(examples_iter(grid, predictions), 0.98, 1.0)
@@ -287,7 +328,7 @@ def _run_iter(declared: Study, data: Crops, folder: Path | None, cache: ImageCac
             f"{len(failed)} of {len(cells)} cells failed; the first, {one['classifier']} on {one['recipe']}: "
             f"{one['error']}"
         )
-    result = StudyResult(
+    return StudyResult(
         study=declared,
         cells=cells,
         predictions=predictions,
@@ -306,9 +347,6 @@ def _run_iter(declared: Study, data: Crops, folder: Path | None, cache: ImageCac
             "cache": {"hits": cache.hits, "misses": cache.misses, "cells_reused": grid.reused},
         },
     )
-    if folder is not None:
-        result.save(folder)
-    return result
 
 
 def _design_notes(declared: Study, data: Crops, splits: list[Split]) -> Iterable[str]:
