@@ -40,7 +40,8 @@ def test_micrometres_of_an_unknown_pixel_size_deserve_a_note() -> None:
     for trained in (0.5, None):
         assert "show 16 µm, and the pixel size of this image is unknown" in CropField(16, "µm", trained).note(None)
         assert CropField(16, "µm", trained).note(0.25) == ""
-    assert CropField(0.2, "object", 0.5).note(None) == ""
+    assert CropField(0.2, "object", 0.5).note(None, objects=True) == ""
+    assert "as large as its object, and here no objects are known" in CropField(0.2, "object").note(0.5)
 
 
 def test_only_pixels_of_another_size_deserve_a_note() -> None:
@@ -92,6 +93,12 @@ def test_crops_as_large_as_their_objects(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(crops.images[0], image[20:31, 40:51])
     assert crops.field == CropField(0.0, "object")
     assert crops.names == ["object 2", "object 4"]
+
+
+def test_a_list_of_classes_does_not_say_whose_they_are(rng: np.random.Generator) -> None:
+    labels = np.pad(np.ones((5, 5), int), 10)
+    with pytest.raises(ValueError, match="take those of painted_classes, clicked_classes or listed_classes"):
+        crops_from_objects(rng.integers(0, 255, labels.shape, np.uint8), labels, ["a"])
 
 
 def test_groups_and_empty_classes(rng: np.random.Generator) -> None:

@@ -112,6 +112,8 @@ def test_cancel_between_any_two_steps(example, nuclei):
         ({"centres": np.array([[1.0, 2.0, 3.0]])}, "2 coordinates"),
         ({"target": "nobody"}, "target='nobody' is not allowed"),
         ({"explain": "magic"}, "'magic' is not an explain step"),
+        ({"centres": [[9, 9], [20, 20]], "ids": [1]}, "There are 2 samples, but ids has the shape"),
+        ({"centres": [[9, 9], [20, 20]], "groups": ["a", "b", "c"]}, "2 samples, but groups has the shape"),
     ],
 )
 def test_bad_input_is_refused(example, nuclei, arguments, words):

@@ -133,7 +133,7 @@ def read_samples(
     size: Sizes | None = crop_size
     if size is None and field.unit == "object" and where.sides is not None:
         size = field.pixels(sides=where.sides)
-    note = field.note(pixel_size) if where.centres is not None and crop_size is None else ""
+    note = field.note(pixel_size, where.sides is not None) if where.centres is not None and crop_size is None else ""
     note = " ".join(text for text in (note, where.note) if text)
     note = f"{path.name}: {note}" if note else ""
     return Samples(file, where.centres, where.ids, where.groups, size, pixel_size, note)

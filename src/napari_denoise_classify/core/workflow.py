@@ -107,7 +107,8 @@ def classify(
     crop_size : int or (N,) array of int, optional
         Side of the crops in pixels, one for all or one for each; default: that of the training crops.
     pixel_size : float, optional
-        Micrometres per pixel: a classifier that was trained on crops of so many µm then takes as many.
+        Micrometres per pixel: a classifier that was trained on crops of so many µm then takes as many, and one that
+        looks at neighbours looks as far.
     recipe : Recipe, optional
         Instead of the classifier's own.
     explain : str or (str, mapping), optional
@@ -128,7 +129,8 @@ def classify(
     Raises
     ------
     ValueError
-        If the image is not of the kind that the classifier knows, or positions lie outside it.
+        If the image is not of the kind that the classifier knows, positions lie outside it, or numbers or groups are
+        not one for each.
     """
     work = classify_iter(
         image,
@@ -182,6 +184,12 @@ def classify_iter(
     else:
         size = classifier.crop_side(pixel_size) if crop_size is None else crop_size
         samples = Samples.around(source, centres, size)
+    for name, given in (("ids", ids), ("groups", groups)):
+        if given is not None and np.shape(given) != (len(samples.positions),):
+            raise ValueError(
+                f"There are {len(samples.positions)} samples, but {name} has the shape {np.shape(given)}: give one for "
+                "each."
+            )
     scale = yield from within(classifier.scale_of_iter(source), 0.0, _RANGE)
     work = classify_samples_iter(samples, classifier, recipe, scale, keep=explain is not None)
     proba, mosaic, scaled = yield from within(work, _RANGE, 0.98 if explain is None else 0.7)

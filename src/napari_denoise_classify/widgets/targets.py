@@ -107,7 +107,8 @@ class Target:
             )
         notes = [] if self.objects is None else [self.objects[2].note]
         if self.field is None:
-            notes.append(field_of(classifier.training, classifier.crop_size).note(self.pixel_size))
+            trained_on = field_of(classifier.training, classifier.crop_size)
+            notes.append(trained_on.note(self.pixel_size, self.sides is not None))
         return " ".join(note for note in notes if note)
 
     def classify_iter(self, classifier: Classifier, **how: Any) -> Steps[Classified]:
@@ -115,7 +116,13 @@ class Target:
         from ..core.workflow import classify_iter
 
         size = self.size_for(classifier)
-        return classify_iter(self.source.image, classifier, centres=self.centres, ids=self.ids, crop_size=size, **how)
+        where: dict[str, Any] = {
+            "centres": self.centres,
+            "ids": self.ids,
+            "crop_size": size,
+            "pixel_size": self.pixel_size,
+        }
+        return classify_iter(self.source.image, classifier, **where, **how)
 
 
 class TargetFields:
@@ -366,6 +373,8 @@ def classify_code(
         lines.append(f"centres = {f'table[{columns!r}].to_numpy()' if many else repr(target.centres.tolist())}")
         if size is not None and not (many and np.ndim(size)):
             arguments.append(f"crop_size={np.asarray(size).tolist()}")
+        if classifier.context is not None and target.pixel_size is not None:
+            arguments.append(f"pixel_size={target.pixel_size!r}")
     if record_recipe is not None:
         lines.append(f"recipe = {_recipe_expression(record_recipe)}")
         arguments.append("recipe=recipe")

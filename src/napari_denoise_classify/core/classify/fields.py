@@ -87,8 +87,21 @@ class CropField:
             raise ValueError("Crops of the objects' size need objects: choose a label image, or a size in px or µm.")
         return np.maximum(1, np.ceil(np.asarray(sides, float) * (1 + self.size))).astype(int)
 
-    def note(self, pixel_size: float | None) -> str:
-        """Say in a sentence that crops show another field than in training, or may; empty where they do not."""
+    def note(self, pixel_size: float | None, objects: bool = False) -> str:
+        """Say in a sentence that crops show another field than in training, or may; empty where they do not.
+
+        Parameters
+        ----------
+        pixel_size : float or None
+            Micrometres per pixel of the image.
+        objects : bool
+            Whether the sizes of its objects are known.
+        """
+        if self.unit == "object" and not objects:
+            return (
+                "Note: each training crop was as large as its object, and here no objects are known; crops have the "
+                "median size of those: choose a label image instead, or a size."
+            )
         if self.unit == "µm" and pixel_size is None:
             return (
                 f"Note: the training crops show {self.size:.4g} µm, and the pixel size of this image is unknown "

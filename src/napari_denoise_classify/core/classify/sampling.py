@@ -169,6 +169,10 @@ def crops_from_objects(
     ValueError
         If there is no such object, or one has no group while others have.
     """
+    if not isinstance(classes, Marks):
+        raise ValueError(
+            "classes must tell them by object: take those of painted_classes, clicked_classes or listed_classes."
+        )
     source = image if isinstance(image, PlaneImage) else PlaneImage.wrap(image, axes, rgb)
     objects = labels if isinstance(labels, Objects) else measure_objects(labels)
     rows = objects.rows(classes.ids)
