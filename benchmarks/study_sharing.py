@@ -22,7 +22,8 @@ import numpy as np
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify.core.progress import run
-from napari_denoise_classify.core.study.run import declare, study_iter
+from napari_denoise_classify.core.study.declaring import declare
+from napari_denoise_classify.core.study.run import study_iter
 from napari_denoise_classify.core.study.sources import load_source
 from napari_denoise_classify.core.study.text import named_classifiers
 

@@ -113,8 +113,9 @@ def study(
     }
 
     def work() -> None:
+        from ..core.study.declaring import declare
         from ..core.study.files import declared_in
-        from ..core.study.run import declare, study_iter
+        from ..core.study.run import study_iter
 
         again = data.lower().endswith(".json")
         if again:

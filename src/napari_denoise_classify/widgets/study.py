@@ -240,8 +240,9 @@ class StudyDock(Dock):
 
 def _study_iter(settings: dict[str, Any], folder: Path | None, workers: int | None) -> Steps[Any]:
     """Declare the study and run it; with a folder, write everything there."""
+    from ..core.study.declaring import declare
     from ..core.study.files import save_all_iter
-    from ..core.study.run import declare, study_iter
+    from ..core.study.run import study_iter
 
     settings = dict(settings)
     declared, crops = declare(settings.pop("data"), **settings)

@@ -11,8 +11,8 @@ import pytest
 import napari_denoise_classify as ndc
 from napari_denoise_classify import Crops, Recipe, Study
 from napari_denoise_classify.core.denoise.weights import registry
+from napari_denoise_classify.core.study.declaring import declare
 from napari_denoise_classify.core.study.presets import PRESETS, preset, sweep_recipes
-from napari_denoise_classify.core.study.run import declare
 
 GRID = {"gaussian": {"kernel_size": [3, 5], "blur_sigma": [1.0, 2.0]}, "median": {"kernel_size": [3]}}
 SMALL: dict[str, Any] = {

@@ -15,7 +15,8 @@ import napari_denoise_classify as ndc
 from napari_denoise_classify import Crops, Recipe
 from napari_denoise_classify.core.progress import Progress, run
 from napari_denoise_classify.core.study import cells as cells_module
-from napari_denoise_classify.core.study.run import Checked, FinishedCell, declare, study_iter
+from napari_denoise_classify.core.study.declaring import declare
+from napari_denoise_classify.core.study.run import Checked, FinishedCell, study_iter
 
 from .small import FAST, FOLDS, RECIPES
 

@@ -14,7 +14,8 @@ from hypothesis.extra.numpy import arrays
 import napari_denoise_classify as ndc
 from napari_denoise_classify import Crops, Recipe
 from napari_denoise_classify.core.progress import run
-from napari_denoise_classify.core.study.run import FinishedCell, declare, study_iter
+from napari_denoise_classify.core.study.declaring import declare
+from napari_denoise_classify.core.study.run import FinishedCell, study_iter
 from napari_denoise_classify.core.study.shares import check_files, read_data, write_data
 
 from .small import FAST, FOLDS, RECIPES, assert_equal

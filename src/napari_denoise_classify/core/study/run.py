@@ -15,23 +15,20 @@ import numpy as np
 
 from ..._version import __version__
 from ..classify.datasets import Crops
-from ..images import check_intensity_range
 from ..progress import Progress, Steps, run, within
-from ..recipe import Recipe
-from ..steps import get_step
 from .cache import ImageCache
 from .checks import check_data
-from .declaration import Candidate, Design, Study
+from .declaration import Study
+from .declaring import declare
 from .designs import Split, make_splits
 from .extras import examples_iter, majority_rows, quality_iter
 from .files import begin, prepare_folder
 from .grid import FinishedCell, Grid
-from .presets import preset as preset_of
 from .result import StudyResult
 from .shares import check_files, shares_iter
 from .sources import describe, load_source
 
-__all__ = ["Checked", "FinishedCell", "declare", "study", "study_iter"]
+__all__ = ["Checked", "FinishedCell", "study", "study_iter"]
 
 
 @dataclass(frozen=True)
@@ -51,53 +48,14 @@ class Checked:
     cells: int
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    given = [value] if value is None or isinstance(value, str) else list(value)
-    return tuple("" if item in (None, "none") else str(item) for item in given)
-
-
-def _recipes(given: Any) -> dict[str, Recipe]:
-    if isinstance(given, Mapping):
-        return {name: item if isinstance(item, Recipe) else Recipe(item) for name, item in given.items()}
-    if not isinstance(given, (Recipe, str, list, tuple)):
-        raise ValueError(f"recipes={given!r} is not allowed: give recipes, or a dict from name to recipe.")
-    items = [given] if isinstance(given, (Recipe, str)) else given
-    listed = [item if isinstance(item, Recipe) else Recipe([item]) for item in items]
-    named = {recipe.title: recipe for recipe in listed}
-    if len(named) < len(listed):
-        raise ValueError("Two recipes have the same name: give a dict from name to recipe.")
-    return named
-
-
-def _classifiers(given: Any, input_size: int | None, *, insist: bool) -> dict[str, Candidate]:
-    if not isinstance(given, (Mapping, str, list, tuple)):
-        raise ValueError(f"classifiers={given!r} is not allowed: give ids, or a dict from name to (id, parameters).")
-    if not isinstance(given, Mapping):
-        items = [given] if isinstance(given, str) else given
-        listed = [(item if isinstance(item, str) else Candidate.of(item).method, item) for item in items]
-        given = dict(listed)
-        if len(given) < len(listed):
-            raise ValueError("Two classifiers have the same name: give a dict from name to (id, parameters).")
-    found = {name: Candidate.of(item) for name, item in given.items()}
-    if input_size is None:
-        return found
-    for name, item in given.items():
-        method = found[name].method
-        parameters = {} if isinstance(item, str) else item.parameters if isinstance(item, Candidate) else dict(item[1])
-        sized = any(p.name == "input_size" for p in get_step(method, "classifier").parameters)
-        if sized and (insist or "input_size" not in parameters):
-            found[name] = Candidate.of((method, {**parameters, "input_size": input_size}))
-    return found
-
-
-def declare(
+def study(
     data: Any,
     recipes: Any = None,
     classifiers: Any = None,
     design: Any = None,
     *,
-    preset: str = "custom",
-    seed: int = 0,
+    preset: str | None = None,
+    seed: int | None = None,
     reference: str | None = None,
     training: str | None = None,
     noise: str | Sequence[str] | None = None,
@@ -108,44 +66,13 @@ def declare(
     input_size: int | None = None,
     group: str | None = None,
     sweep: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
-) -> tuple[Study, Crops]:
-    """Declare a study without running it; see `study` for the arguments.
-
-    Returns
-    -------
-    study : Study
-    data : Crops
-    """
-    crops, path = load_source(data, group)
-    chosen = preset_of(preset, 3 if crops.images[0].ndim == 3 else 1, sweep)
-    given = {
-        "recipes": recipes,
-        "classifiers": classifiers,
-        "design": design,
-        "reference": reference,
-        "training": training,
-        "noise": noise,
-        "augmentation": augmentation,
-        "margin": margin,
-        "explain": explain,
-    }
-    chosen |= {name: value for name, value in given.items() if value is not None}
-    for name in ("recipes", "classifiers"):
-        if name not in chosen:
-            raise ValueError(f"A study needs {name}: give them, or a preset that has some.")
-    how = check_intensity_range(intensity_range) if intensity_range is not None else None
-    if isinstance(how, str):
-        raise ValueError("intensity_range of a study is two numbers (low, high), or nothing.")
-    chosen["recipes"] = _recipes(chosen["recipes"])
-    chosen["classifiers"] = _classifiers(chosen["classifiers"], input_size, insist=given["classifiers"] is None)
-    chosen["design"] = Design.of(chosen["design"])
-    for name in ("noise", "augmentation"):
-        chosen[name] = _texts(chosen.get(name))
-    declared = Study(describe(crops, path, group), **chosen, seed=seed, intensity_range=how, preset=preset)
-    return declared, crops
-
-
-def study(data: Any, recipes: Any = None, classifiers: Any = None, design: Any = None, **settings: Any) -> StudyResult:
+    folder: str | Path | None = None,
+    overwrite: bool = False,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    crops: Crops | None = None,
+) -> StudyResult:
     """Ask whether denoising or masking helps a classification.
 
     Every recipe is tried with every classifier on the same splits; groups are never split; whatever is fitted is
@@ -164,20 +91,20 @@ def study(data: Any, recipes: Any = None, classifiers: Any = None, design: Any =
         training samples alone: ``{"svm": ("svm", {"C": [0.1, 1, 10]})}``.
     design : str, dict or Design, optional
         ``"partitions"``, ``"holdout:test_fraction=0.2"``, ``"cross-validation:folds=5,repeats=3"``.
-    preset : {"custom", "denoising", "masking", "robustness", "signatures", "sweep"}
-        Settles what is not given; see `PRESETS`.
-    seed : int
-        Of splits, noise and training.
+    preset : {"custom", "denoising", "masking", "robustness", "signatures", "sweep"}, optional
+        Settles what is not given; see `PRESETS`. Default: ``"custom"``, which settles nothing.
+    seed : int, optional
+        Of splits, noise and training; default: 0.
     reference : str, optional
         The recipe that others are compared with; default: the first.
-    training : {"matched", "mismatched"}
-        Matched: training and test images get the same noise and recipe. Mismatched: training images stay clean and
-        unprocessed, test images get the noise and the recipe.
+    training : {"matched", "mismatched"}, optional
+        Default: matched, or as the preset says. Matched: training and test images get the same noise and recipe.
+        Mismatched: training images stay clean and unprocessed, test images get the noise and the recipe.
     noise : str or list of str, optional
         Put on the images first, as ``"gaussian:25"``; each of a list is a condition of its own, ``""`` is none.
     augmentation : str or list of str, optional
         ``"turns"`` adds turned and mirrored copies to the training samples.
-    margin : float
+    margin : float, optional
         The smallest difference that matters, in points of macro-F1; default: 2.
     explain : str, optional
         Explain step for the critical areas, ``"gradcam"`` (of CNNs) by default; ``""`` for none.
@@ -227,7 +154,34 @@ def study(data: Any, recipes: Any = None, classifiers: Any = None, design: Any =
     >>> result = ndc.study("crops.csv", recipes, ["knn"], "partitions")  # doctest: +SKIP
     >>> result.table  # doctest: +SKIP
     """
-    return run(study_iter(data, recipes, classifiers, design, **settings))
+    settings = {
+        "preset": preset,
+        "seed": seed,
+        "reference": reference,
+        "training": training,
+        "noise": noise,
+        "augmentation": augmentation,
+        "margin": margin,
+        "explain": explain,
+        "intensity_range": intensity_range,
+        "input_size": input_size,
+        "group": group,
+        "sweep": sweep,
+    }
+    work = study_iter(
+        data,
+        recipes,
+        classifiers,
+        design,
+        folder=folder,
+        overwrite=overwrite,
+        cache=cache,
+        workers=workers,
+        scheduler=scheduler,
+        crops=crops,
+        **{name: value for name, value in settings.items() if value is not None},
+    )
+    return run(work)
 
 
 def study_iter(
@@ -244,7 +198,10 @@ def study_iter(
     crops: Crops | None = None,
     **settings: Any,
 ) -> Steps[StudyResult]:
-    """As `study`, with progress, whose ``data`` is `Checked` first and then a `FinishedCell` for each cell."""
+    """As `study`, with progress, whose ``data`` is `Checked` first and then a `FinishedCell` for each cell.
+
+    The ``settings`` are the other arguments of `study`, those that are None left out.
+    """
     if workers is not None and workers < 1:
         raise ValueError(f"workers={workers} is not allowed: give a whole number from 1 on.")
     if workers is not None and scheduler is not None:
