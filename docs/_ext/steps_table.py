@@ -9,7 +9,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from napari_denoise_classify import steps
-from napari_denoise_classify.core.steps import Parameter, StepSpec
+from napari_denoise_classify.core.parameters import Parameter
+from napari_denoise_classify.core.steps import StepSpec
 
 KINDS = ("denoise", "mask", "classifier", "explain", "area")
 

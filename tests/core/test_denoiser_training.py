@@ -281,10 +281,10 @@ def test_not_resuming_starts_anew(folder: Path, tmp_path: Path) -> None:
 def test_training_goes_on_from_given_weights(folder: Path, tmp_path: Path) -> None:
     first, second, data = tmp_path / "a.safetensors", tmp_path / "b.safetensors", {"targets": [folder]}
     run(train(first, **data, noise="gaussian:25", epochs=1))
-    record = run(train(second, **data, noise="gaussian:25", epochs=1, start_from=first, learning_rate=1e-12))
+    record = run(train(second, **data, noise="gaussian:25", epochs=1, start_from=first, learning_rate=1e-6))
     assert record["training"]["started_from"] == sha256_of(first)
     for key, tensor in load_file(first).items():
-        np.testing.assert_allclose(load_file(second)[key], tensor, atol=1e-6)
+        np.testing.assert_allclose(load_file(second)[key], tensor, atol=1e-4)
     with pytest.raises(ValueError, match=r"start_from=.* it holds a unet with 1 samples and upscale 1"):
         run(train(second, **data, noise="gaussian", samples=3, start_from=first))
     with pytest.raises(ValueError, match="leave depth and features out"):

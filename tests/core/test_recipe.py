@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import napari_denoise_classify as ndc
 from napari_denoise_classify import Recipe
 from napari_denoise_classify.core.images import PlaneImage
+from napari_denoise_classify.core.parameters import Parameter
 from napari_denoise_classify.core.progress import run
-from napari_denoise_classify.core.steps import Parameter
 
 
 def values(p: Parameter) -> st.SearchStrategy[Any]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import napari_denoise_classify as ndc
-from napari_denoise_classify.core.steps import ODD, StepSpec, get_step, param, step, steps
+from napari_denoise_classify.core.parameters import ODD, Parameter, param
+from napari_denoise_classify.core.steps import StepSpec, get_step, step, steps
 
 ALL = pytest.mark.parametrize("spec", ndc.steps(), ids=lambda spec: spec.id)
 
@@ -124,3 +125,21 @@ def test_a_step_is_declared_in_its_signature(monkeypatch: pytest.MonkeyPatch) ->
     assert (where.type, where.choices, where.allowed) == (str, ("left", "right"), "one of 'left', 'right'")
     assert (until.type, until.optional, until.allowed) == (float, True, "a number of at least 0, or nothing")
     assert spec.validate({"by": 5}) == {"by": 5, "where": "left", "until": None}
+
+
+@pytest.mark.parametrize(
+    ("hint", "allowed", "refused"),
+    [
+        (Annotated[int, param("", ge=1, le=4)], [1, 4, np.int32(2)], [0, 5, 2.0, "2", True, None]),
+        (Annotated[float, param("", ge=0, le=1)], [0, 1.0, np.float32(0.5)], [-0.1, float("nan"), "0.5", None]),
+        (Annotated[float | None, param("")], [None, -3.5], [float("inf"), "x"]),
+        (Annotated[int, param(""), ODD], [3], [4]),
+        (Annotated[bool, param("")], [True, False], [1, None, "true"]),
+        (Annotated[Literal["a", "b"], param("")], ["a"], ["c", 1, None]),
+        (Annotated[str, param("")], ["", "x"], [1, None]),
+    ],
+)
+def test_what_a_declaration_allows(hint: Any, allowed: list[Any], refused: list[Any]) -> None:
+    parameter = Parameter.declared("name", hint, None)
+    assert [value for value in allowed if not parameter.allows(value)] == []
+    assert [value for value in refused if parameter.allows(value)] == []

@@ -86,7 +86,7 @@ def test_images_without_a_partner_are_listed(folders: dict[str, Path], tmp_path:
         ((), "nothing to train on"),
         (("--noisy", "nowhere"), "nowhere"),
         (("--clean", "{clean}"), "need noise to be added"),
-        (("--noisy", "{clean}", "--network", "resnet"), "network='resnet' is not allowed: give one of unet"),
+        (("--noisy", "{clean}", "--network", "resnet"), "network='resnet' is not allowed: give one of 'unet'"),
         (("--noisy", "{clean}", "--loss", "mae"), "needs clean images"),
         (("--noisy", "{clean}", "--patch", "64"), "patch=64 is not allowed"),
         (("--noisy", "{clean}", "--rgb"), "no RGB images"),

@@ -1,13 +1,14 @@
-"""Command-line options that come from the declarations of the steps."""
+"""Command-line options that come from declared parameters."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
+from ..core.parameters import Parameter
 from ..core.steps import Kind, StepSpec, get_step, steps
 
 
@@ -50,14 +51,52 @@ def with_step_options(kind: Kind) -> Callable[[Callable[..., None]], Callable[..
             given = {name: arguments.pop(f"step_{name}") for name in uses}
             command(**arguments, parameters={name: value for name, value in given.items() if value is not None})
 
-        called.__doc__ = command.__doc__
-        called.__name__ = command.__name__
-        ordered = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-        run: Any = called  # the types of Python do not know that functions may have the attribute, which typer reads
-        run.__signature__ = inspect.Signature([*ordered, *options])
-        return called
+        return _like(command, called, [*own, *options])
 
     return decorate
+
+
+def with_options(parameters: Sequence[Parameter]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command parameters as options, which it takes as its keyword argument ``settings``.
+
+    What depends on more than one parameter, and words to choose from, are checked by who uses them.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True).parameters
+        own = [p for name, p in signature.items() if name != "settings"]
+        options = [
+            inspect.Parameter(p.name, inspect.Parameter.KEYWORD_ONLY, default=p.default, annotation=_option(p))
+            for p in parameters
+        ]
+
+        def called(**arguments: Any) -> None:
+            settings = {p.name: arguments.pop(p.name) for p in parameters}
+            command(**arguments, settings=settings)
+
+        return _like(command, called, [*own, *options])
+
+    return decorate
+
+
+def _option(p: Parameter) -> Any:
+    """Declare the option of one parameter to typer."""
+    name = f"--{p.name.replace('_', '-')}"
+    names = [f"{name}/--no-{name[2:]}"] if p.type is bool and p.optional else [name]
+    unit = f" In {p.unit}." if p.unit else ""
+    allowed = f" One of: {', '.join(p.choices)}." if p.choices and p.choices[0] not in p.help else ""
+    limits: dict[str, Any] = {} if p.type not in (int, float) else {"min": p.minimum, "max": p.maximum}
+    kind: Any = p.type | None if p.optional else p.type
+    return Annotated[kind, typer.Option(*names, help=f"{p.help}{unit}{allowed}", **limits)]
+
+
+def _like(command: Callable[..., None], called: Callable[..., None], options: list[Any]) -> Callable[..., None]:
+    """Have a function stand for a command, with other options, all of them by name."""
+    called.__doc__ = command.__doc__
+    called.__name__ = command.__name__
+    run: Any = called  # the types of Python do not know that functions may have the attribute, which typer reads
+    run.__signature__ = inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in options])
+    return called
 
 
 def _merge(lines: list[str]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .images import FloatArray, Index, PlaneImage
-from .steps import param
+from .parameters import param
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 FillMode: TypeAlias = Literal["zero", "mean", "blur"]

@@ -7,7 +7,8 @@ from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, Container, FloatSpinBox, LineEdit, PushButton, SpinBox
 
-from ..core.steps import Kind, Parameter, get_step, steps
+from ..core.parameters import Parameter
+from ..core.steps import Kind, get_step, steps
 from .dock import hug, narrow
 
 _WIDEST = 10**9

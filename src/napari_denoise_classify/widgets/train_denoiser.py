@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, get_args
 from magicgui.widgets import CheckBox, ComboBox, Container, PushButton
 
 from ..core.denoise.losses import SELF_SUPERVISED, SUPERVISED
-from ..core.denoise.settings import Architecture, DenoiserTraining
+from ..core.denoise.settings import PARAMETERS, Architecture, DenoiserTraining
 from ..core.denoise.training import Epoch, train_denoiser_iter
 from ..core.files import user_path
 from ..core.progress import USER_ERRORS, Progress
 from ..core.recipe import Recipe
-from ..core.steps import Parameter, get_step
+from ..core.steps import get_step
 from .curves import Curves
 from .parameters import ParameterField
 from .process import ProcessDock
@@ -29,30 +29,17 @@ _WIDTH = 382  # px: room for the curves
 _PAUSE = 0.4  # seconds between two drawings: an epoch of a small training is faster
 
 
-def _parameter(name: str, help: str, **options: Any) -> Parameter:
-    default = getattr(DenoiserTraining, name)
-    return Parameter(name, help, options.pop("type", type(default)), default, **options)
-
-
-_LENGTH = (
-    _parameter("epochs", "How often the weights are tested and kept if they are the best so far.", minimum=1),
-    _parameter("steps_per_epoch", "Batches between two tests.", minimum=1, maximum=10**6, step=10),
-)
+_LENGTH = ("epochs", "steps_per_epoch")
 _ADVANCED = (
-    _parameter(
-        "normalisation",
-        "range: the network sees the intensity range of each image as 0 to 1; dataset: all images by their common "
-        "mean and deviation; auto: range for clean images, dataset for others.",
-        choices=("auto", "range", "dataset"),
-    ),
-    _parameter("match_intensities", "Fit the brightness of each clean image to its noisy partner."),
-    _parameter("outside", "Weight of the pixels outside of the masks.", minimum=0, maximum=1, step=0.1),
-    _parameter("depth", "Convolutions, or levels of a U-Net.", type=int, minimum=1, maximum=40, optional=True),
-    _parameter("features", "Width of the network.", type=int, minimum=1, maximum=512, optional=True),
-    _parameter("batch_size", "Patches in a step.", minimum=1, maximum=4096),
-    _parameter("patch", "Side of the patches.", unit="px", minimum=8, maximum=4096, step=8),
-    _parameter("learning_rate", "Peak of the one-cycle schedule.", minimum=1e-6, maximum=1.0, step=1e-4),
-    _parameter("seed", "Of the patches, the noise and the first weights.", minimum=0, maximum=2**31 - 1),
+    "normalisation",
+    "match_intensities",
+    "outside",
+    "depth",
+    "features",
+    "batch_size",
+    "patch",
+    "learning_rate",
+    "seed",
 )
 _SIZED = {"depth": ("unet", "dncnn"), "features": ("unet", "dncnn", "irunet", "restormer")}
 
@@ -72,7 +59,7 @@ class TrainDenoiserDock(ProcessDock):
         self.upscale = ComboBox(name="upscale", label="Enlarge", choices=[("no", 1), ("to twice the size", 2)])
         self.upscale.tooltip = "Twice: the clean images must have twice the width and height of the noisy ones."
         self.output = file_field("output", "Weights file", "The .safetensors file to write.", save=True)
-        self.fields = {p.name: ParameterField(p) for p in (*_LENGTH, *_ADVANCED)}
+        self.fields = {name: ParameterField(PARAMETERS[name]) for name in (*_LENGTH, *_ADVANCED)}
         self.advanced = CheckBox(name="advanced", text="Show advanced settings", label="", value=False)
         self.loss = ComboBox(name="loss", label="Loss", choices=["auto", *SUPERVISED])
         self.loss_of_noisy = ComboBox(name="loss_of_noisy", label="Loss", choices=["auto", *SELF_SUPERVISED])
@@ -80,8 +67,8 @@ class TrainDenoiserDock(ProcessDock):
         self.loss_of_noisy.tooltip = "auto: R2R for Gaussian noise, else Neighbor2Neighbor."
         self.start_from = file_field("start_from", "Start from", "Optional: weights to train on from.", save=False)
         rows: dict[str, Any] = {name: field.widget for name, field in self.fields.items()}
-        self.add(self.network, self.upscale, *(rows[p.name] for p in _LENGTH), self.output, self.advanced)
-        self.add(self.loss, self.loss_of_noisy, *(rows[p.name] for p in _ADVANCED), self.start_from)
+        self.add(self.network, self.upscale, *(rows[name] for name in _LENGTH), self.output, self.advanced)
+        self.add(self.loss, self.loss_of_noisy, *(rows[name] for name in _ADVANCED), self.start_from)
         self.apply_button = PushButton(text="Denoise with it", name="denoise_with_it")
         self.apply_button.native.setObjectName(self.apply_button.name)
         self.apply_button.tooltip = "Denoise this image layer with the weights that this panel wrote last."
@@ -114,8 +101,8 @@ class TrainDenoiserDock(ProcessDock):
         self.upscale.visible = kind == "pairs" and network == "unet"
         self.loss.visible, self.loss_of_noisy.visible = advanced and kind != "noisy", advanced and kind == "noisy"
         self.start_from.visible = advanced
-        for p in _ADVANCED:
-            self.fields[p.name].widget.visible = advanced and self._applies(p.name)
+        for name in _ADVANCED:
+            self.fields[name].widget.visible = advanced and self._applies(name)
         self.scroll.updateGeometry()
 
     def _applies(self, name: str) -> bool:

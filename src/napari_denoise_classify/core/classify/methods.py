@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ..denoise.weights import FILE_FILTER
-from ..steps import get_step, param, step
+from ..parameters import param
+from ..steps import get_step, step
 
 if TYPE_CHECKING:
     from .calibrated_cnn import CalibratedCNN

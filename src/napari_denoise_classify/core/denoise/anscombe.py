@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..images import FloatArray
+from ..parameters import param
 from ..progress import Steps, within
-from ..steps import Reach, get_step, param, step
+from ..steps import Reach, get_step, step
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Method: TypeAlias = Literal["bm3d", "nlm", "wavelet", "tv", "bilateral", "dncnn", "drunet"]

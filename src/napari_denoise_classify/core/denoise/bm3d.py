@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from ..device import best_device, with_room_iter
 from ..images import FloatArray
+from ..parameters import param
 from ..progress import Progress, Steps, within
-from ..steps import param, step
+from ..steps import step
 from .classical import Sigma, from_opponent, noise_levels_iter, opponent
 
 if TYPE_CHECKING:

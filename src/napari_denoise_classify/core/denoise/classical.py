@@ -10,8 +10,9 @@ import numpy as np
 
 from ..images import FloatArray
 from ..inference import plan_tiles
+from ..parameters import ODD, param
 from ..progress import Progress, Steps, within
-from ..steps import ODD, param, step
+from ..steps import step
 
 Sigma: TypeAlias = Annotated[
     float | None,

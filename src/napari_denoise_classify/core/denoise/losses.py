@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from ..deepinverse import import_deepinv
 
@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 Forward: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
 Loss: TypeAlias = "Callable[[Forward, torch.Tensor], torch.Tensor]"
 
-SUPERVISED = ("mae", "mse", "charbonnier")
-SELF_SUPERVISED = ("neighbour2neighbour", "blind_spot", "r2r", "sure")
+Supervised: TypeAlias = Literal["mae", "mse", "charbonnier"]
+SelfSupervised: TypeAlias = Literal["neighbour2neighbour", "blind_spot", "r2r", "sure"]
+SUPERVISED = get_args(Supervised)
+SELF_SUPERVISED = get_args(SelfSupervised)
 _CHARBONNIER = 1e-3
 _HIDDEN, _REACH = 0.1, 2  # part of the pixels that is hidden, and how far the neighbour may be that replaces it
 

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..images import FloatArray
+from ..parameters import param
 from ..progress import Progress, Steps, within
-from ..steps import Reach, param, step
+from ..steps import Reach, step
 from . import weights as weights_registry
 from .normalisation import Normalisation
 

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from ..estimation import estimate_poisson_gaussian
 from ..images import FloatArray
+from ..parameters import param
 from ..progress import Progress, Steps, within
-from ..steps import param, step
+from ..steps import step
 from . import weights
 from .anscombe import Anscombe
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
 
 from ..noise import parse_noise
+from ..parameters import Parameter, param
 from ..steps import get_step
 from . import losses
 
 Architecture: TypeAlias = Literal["unet", "dncnn", "irunet", "restormer"]
 Data: TypeAlias = Literal["pairs", "clean", "noisy"]
 
-_WHOLE = {"depth": 3, "features": 1, "epochs": 1, "steps_per_epoch": 1, "batch_size": 1, "patch": 8, "seed": 0}
+_LEAST_CONVOLUTIONS = 3  # of a DnCNN: the first, the last, and one between them
 
 
 @dataclass(frozen=True)
@@ -56,49 +56,55 @@ class DenoiserTraining:
         Convolutions in bfloat16; the weights stay float32. Default: see `device.trains_in_bfloat16`.
     """
 
-    network: Architecture = "unet"
-    samples: int = 1
-    upscale: int = 1
-    depth: int | None = None
-    features: int | None = None
-    noise: str = ""
-    loss: str = "auto"
-    normalisation: Literal["auto", "range", "dataset"] = "auto"
-    match_intensities: bool = False
-    outside: float = 0.0
-    mask: str = ""
-    epochs: int = 50
-    steps_per_epoch: int = 200
-    batch_size: int = 16
-    patch: int = 64
-    learning_rate: float = 5e-4
-    seed: int = 0
-    mixed_precision: bool | None = None
+    network: Annotated[Architecture, param("The network to train.")] = "unet"
+    samples: Annotated[int, param("1 for gray images, 3 for RGB.", ge=1, le=3)] = 1
+    upscale: Annotated[int, param("2: the clean images are twice as large.", ge=1, le=2)] = 1
+    depth: Annotated[int | None, param("Convolutions, or levels of a U-Net.", ge=1, le=40)] = None
+    features: Annotated[int | None, param("Width of the network.", ge=1, le=512)] = None
+    noise: Annotated[
+        str,
+        param(
+            "Noise to add to clean images (gaussian:0-55, poisson:10-500, poisson_gaussian:gain=2,read_noise=3, "
+            "salt_and_pepper:0.1), or that noisy images have."
+        ),
+    ] = ""
+    loss: Annotated[
+        Literal["auto", losses.Supervised, losses.SelfSupervised],
+        param(f"auto; with clean images {', '.join(losses.SUPERVISED)}; without {', '.join(losses.SELF_SUPERVISED)}."),
+    ] = "auto"
+    normalisation: Annotated[
+        Literal["auto", "range", "dataset"],
+        param(
+            "range: the network sees the intensity range of each image as 0 to 1; dataset: all images by their common "
+            "mean and deviation; auto: range for clean images, dataset for others."
+        ),
+    ] = "auto"
+    match_intensities: Annotated[bool, param("Fit the brightness of each clean image to its noisy partner.")] = False
+    outside: Annotated[float, param("Weight of the pixels outside of the masks.", ge=0, le=1, step=0.1)] = 0.0
+    mask: Annotated[str, param("Id of a masking step that makes masks where none are given.")] = ""
+    epochs: Annotated[
+        int, param("How often the weights are tested and kept if they are the best so far.", ge=1, le=10**6)
+    ] = 50
+    steps_per_epoch: Annotated[int, param("Batches between two tests.", ge=1, le=10**6, step=10)] = 200
+    batch_size: Annotated[int, param("Patches in a step.", ge=1, le=4096)] = 16
+    patch: Annotated[int, param("Side of the training patches.", unit="px", ge=8, le=4096, step=8)] = 64
+    learning_rate: Annotated[float, param("Peak of the one-cycle schedule.", ge=1e-6, le=1, step=1e-4)] = 5e-4
+    seed: Annotated[int, param("Of the patches, the noise and the first weights.", ge=0, le=2**31 - 1)] = 0
+    mixed_precision: Annotated[bool | None, param("Convolutions in bfloat16; nothing = where that is faster.")] = None
 
     def __post_init__(self) -> None:
         def refuse(name: str, allowed: str) -> None:
             raise ValueError(f"{name}={getattr(self, name)!r} is not allowed: give {allowed}.")
 
-        if self.network not in get_args(Architecture):
-            refuse("network", f"one of {', '.join(get_args(Architecture))}")
-        if self.samples not in (1, 3):
+        for name, parameter in PARAMETERS.items():
+            if not parameter.allows(getattr(self, name)):
+                refuse(name, parameter.allowed)
+        if self.samples == 2:
             refuse("samples", "1 (gray) or 3 (RGB)")
-        if self.upscale not in (1, 2) or (self.upscale == 2 and self.network != "unet"):
+        if self.upscale == 2 and self.network != "unet":
             refuse("upscale", "1, or 2 with the U-Net")
-        if self.loss not in ("auto", *losses.SUPERVISED, *losses.SELF_SUPERVISED):
-            refuse("loss", f"auto, {', '.join((*losses.SUPERVISED, *losses.SELF_SUPERVISED))}")
-        if self.normalisation not in ("auto", "range", "dataset"):
-            refuse("normalisation", "auto, range or dataset")
-        for name, minimum in _WHOLE.items():
-            value = getattr(self, name)
-            least = 1 if name == "depth" and self.network == "unet" else minimum
-            optional = value is None and name in ("depth", "features")
-            if not optional and (not isinstance(value, Integral) or value < least):
-                refuse(name, f"a whole number of at least {least}")
-        if not 0 < self.learning_rate < float("inf"):
-            refuse("learning_rate", "a number above 0")
-        if not 0 <= self.outside <= 1:
-            refuse("outside", "a number from 0 to 1")
+        if self.network == "dncnn" and self.depth is not None and self.depth < _LEAST_CONVOLUTIONS:
+            refuse("depth", f"a whole number of at least {_LEAST_CONVOLUTIONS}")
         if self.mask:
             get_step(self.mask, "mask")
         if self.noise:
@@ -122,6 +128,13 @@ class DenoiserTraining:
         if self.network == "restormer" and size.get("dim", 2) % 2:
             raise ValueError(f"features={self.features!r} is not allowed: give an even number for a Restormer.")
         return size
+
+
+PARAMETERS = {
+    name: Parameter.declared(name, hint, getattr(DenoiserTraining, name))
+    for name, hint in get_type_hints(DenoiserTraining, include_extras=True).items()
+}
+"""Of a training, by name: what the panel and the command line offer, and what is checked."""
 
 
 def uses_raw(config: DenoiserTraining, data: Data) -> bool:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..steps import get_step, param, step
+from ..parameters import param
+from ..steps import get_step, step
 
 _SMALLEST_PART = 0.01
 Mode: TypeAlias = Literal["top", "half-maximum", "half-mass"]

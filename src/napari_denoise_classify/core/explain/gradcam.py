@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from ..classify.scaled import shapes_of
 from ..images import FloatArray
+from ..parameters import param
 from ..progress import Progress, Steps
-from ..steps import param, step
+from ..steps import step
 
 if TYPE_CHECKING:
     import torch

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..images import FloatArray
+from ..parameters import param
 from ..progress import Steps, within
-from ..steps import param, step
+from ..steps import step
 from .variants import blurred, proba_of_variants_iter, starts, tent
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..filling import BoolArray, Fill
 from ..images import FloatArray, PlaneImage
+from ..parameters import ODD, param
 from ..progress import Progress, Steps, run, within
-from ..steps import ODD, get_step, param, step
+from ..steps import get_step, step
 from . import clustering
 from .clustering import FeatureSet, Floats, IntArray, Model, Sampling
 

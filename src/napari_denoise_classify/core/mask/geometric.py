@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from ..filling import Fill
 from ..images import FloatArray
-from ..steps import param, step
+from ..parameters import param
+from ..steps import step
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
