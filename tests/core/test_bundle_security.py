@@ -18,13 +18,10 @@ import skops.io
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer
 
 from napari_denoise_classify import Classifier, Crops, load_classifier, train_classifier
-from napari_denoise_classify.core.classify.estimators import BalancedKNN, CalibratedSVM, PixelFeatures
-from napari_denoise_classify.core.progress import run
 
 Edit = Callable[[dict[str, Any]], Any]
 
@@ -377,54 +374,10 @@ def test_networks_within_features_are_checked(
     refused(forge(tmp_path / "it.ndc", path, payload=skops.io.dumps(estimator)))
 
 
-# --- files of version 1 ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("method", ["cnn", "random_forest"])
+def test_parameters_that_are_missing_or_strange(saved: dict[str, Path], tmp_path: Path, method: str) -> None:
+    def without(model: dict[str, Any]) -> None:
+        del model["parameters"]["balance"]
 
-
-def first_version(method: str, crops: Crops, last: Any, *between: Any) -> tuple[Any, bytes, Edit]:
-    """Return a pipeline as version 1 saved it, its bytes, and its header's differences."""
-    X = [image[..., None].astype(np.float32) / 255 for image in crops.images]
-    names = ["scale"] * len(between)
-    steps = [("pixels", PixelFeatures()), *zip(names, between, strict=True), ("classify", last)]
-    fitted = Pipeline(steps).fit(X, crops.labels)
-    return fitted, skops.io.dumps(fitted), put(version=1, method=method, parameters={}, intensity_range=[0, 255])
-
-
-@pytest.mark.parametrize("method", ["svm", "random_forest", "knn"])
-def test_files_of_version_1_still_load(saved: dict[str, Path], tmp_path: Path, crops: Crops, method: str) -> None:
-    last = {
-        "svm": CalibratedSVM(),
-        "random_forest": RandomForestClassifier(5, random_state=0),
-        "knn": BalancedKNN(weights="distance", algorithm="brute"),
-    }[method]
-    fitted, payload, edit = first_version(method, crops, last, *([StandardScaler()] if method == "svm" else []))
-    read = load_classifier(forge(tmp_path / "it.ndc", saved["random_forest"], edit, payload))
-    X = [image[..., None].astype(np.float32) / 255 for image in crops.images]
-    np.testing.assert_allclose(read.predict_proba(crops.images), fitted.predict_proba(X), atol=1e-6)
-    assert read.feature_names is None
-    read.save(tmp_path / "again.ndc")
-    again = load_classifier(tmp_path / "again.ndc")
-    np.testing.assert_array_equal(again.predict_proba(crops.images), read.predict_proba(crops.images))
-
-
-def test_forged_files_of_version_1_are_refused(saved: dict[str, Path], tmp_path: Path, crops: Crops) -> None:
-    forest = RandomForestClassifier(3, random_state=0)
-    _, payload, edit = first_version("knn", crops, forest)
-    refused(forge(tmp_path / "it.ndc", saved["random_forest"], edit, payload), "is not a knn classifier")
-    fitted, _, edit = first_version("random_forest", crops, forest)
-    fitted[-1].n_features_in_ = 3
-    refused(forge(tmp_path / "it.ndc", saved["random_forest"], edit, skops.io.dumps(fitted)), "a tree is malformed")
-
-
-def test_a_network_of_version_1_still_loads(saved: dict[str, Path], tmp_path: Path, crops: Crops) -> None:
-    def edit(model: dict[str, Any]) -> None:
-        model["version"] = 1
-        for name in ("balance", "calibration", "width", "augmentation", "views", "validation"):
-            del model["parameters"][name]
-
-    read = load_classifier(forge(tmp_path / "it.ndc", saved["cnn"], edit))
-    current = load_classifier(saved["cnn"]).estimator
-    # one view, as then: whatever the step's default is now
-    assert (read.estimator.views, read.estimator.augmentation) == (1, "light")
-    current.set_params(views=1)
-    X = run(read.prepare_iter(crops.images))[1]
-    np.testing.assert_array_equal(read.predict_proba(crops.images), current.predict_proba(X))
+    refused(forge(tmp_path / "it.ndc", saved[method], without), "it does not tell balance")
+    refused(forge(tmp_path / "it.ndc", saved[method], lambda m: m["parameters"].update(more=1)), "no parameter 'more'")

@@ -18,6 +18,7 @@ from napari_denoise_classify.core.classify.resize import resize
 from napari_denoise_classify.core.classify.training import train_classifier_iter
 from napari_denoise_classify.core.explain.maps import explain_map
 from napari_denoise_classify.core.progress import Progress, run
+from napari_denoise_classify.core.steps import StepSpec
 
 SMALL: dict[str, dict[str, Any]] = {
     "cnn": {"input_size": 16, "epochs": 3, "batch_size": 8, "learning_rate": 0.01},
@@ -312,3 +313,9 @@ def test_testing_tells_how_far_it_is(forest: Classifier, crops: Crops) -> None:
     found = run(forest.evaluate_iter(crops), lambda progress: told.append(progress.fraction))
     assert len(told) > 1
     assert found.to_dict() == forest.evaluate(crops).to_dict()
+
+
+@pytest.mark.parametrize("spec", ndc.steps("classifier"), ids=lambda spec: spec.id)
+def test_an_estimator_alone_has_the_defaults_of_its_method(spec: StepSpec) -> None:
+    estimator = spec.function(0, **spec.defaults())
+    assert estimator.get_params(deep=False) == type(estimator)().get_params(deep=False)

@@ -17,11 +17,10 @@ from hypothesis import strategies as st
 
 import napari_denoise_classify as ndc
 from napari_denoise_classify import Crops, Recipe
-from napari_denoise_classify.core.classify import storage
 from napari_denoise_classify.core.classify.augmentation import augment
 from napari_denoise_classify.core.classify.classical import ForestClassifier, NeighboursClassifier, SVMClassifier
 from napari_denoise_classify.core.classify.cnn import CNNClassifier
-from napari_denoise_classify.core.classify.estimators import ExactKNN, PixelFeatures, StandardSVC
+from napari_denoise_classify.core.classify.estimators import ExactKNN, PixelFeatures
 from napari_denoise_classify.core.classify.integrated import _statistics
 from napari_denoise_classify.core.classify.residual import activations, fused
 from napari_denoise_classify.core.classify.scaled import ScaledCrops, shapes_of, take
@@ -130,35 +129,9 @@ def test_what_is_kept_takes_a_quarter_of_the_memory(make_crops: Callable[..., Cr
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("balance", ["weights", "none"])
-@pytest.mark.parametrize("features", ["pixels", "texture"])
-@pytest.mark.parametrize("method", ["svm", "knn"])
-def test_files_of_before_say_what_they_said(
-    method: str, features: str, balance: str, crops: Crops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parameters = {"features": features, "balance": balance, "calibration": "none"}
-    classifier = ndc.train_classifier(crops, method, **parameters)
-    estimator = classifier.estimator
-    floats = list(ScaledCrops(crops.images, (0, 255)))
-    table = estimator.features_.fit_transform(floats, crops.labels)  # as it was: of floats
-    estimator.model_ = estimator.earlier().fit(table, np.unique(crops.labels, return_inverse=True)[1])
-    estimator.model_[-1].n_jobs = 1
-    if method == "svm":
-        del estimator.model_[-1].n_jobs
-    margins = estimator.model_.predict_proba(table) if method == "knn" else estimator.model_.decision_function(table)
-    monkeypatch.setattr(storage, "VERSION", 2)
-    classifier.save(tmp_path / "it.ndc")
-    monkeypatch.undo()
-    assert '"version": 2' in zipfile.ZipFile(tmp_path / "it.ndc").read("model.json").decode()
-    read = ndc.load_classifier(tmp_path / "it.ndc")
-    assert not isinstance(read.estimator.model_[-1], StandardSVC)
-    expected = margins if method == "knn" else estimator.uncalibrated(np.column_stack([-margins, margins]))
-    np.testing.assert_allclose(read.predict_proba(crops.images), expected, atol=1e-12)
-
-
-def test_new_files_say_that_they_are_new(crops: Crops, tmp_path: Path) -> None:
+def test_files_tell_their_version(crops: Crops, tmp_path: Path) -> None:
     ndc.train_classifier(crops, "knn", balance="none").save(tmp_path / "it.ndc")
-    assert '"version": 3' in zipfile.ZipFile(tmp_path / "it.ndc").read("model.json").decode()
+    assert '"version": 1' in zipfile.ZipFile(tmp_path / "it.ndc").read("model.json").decode()
     assert type(ndc.load_classifier(tmp_path / "it.ndc").estimator.model_[-1]) is ExactKNN
 
 

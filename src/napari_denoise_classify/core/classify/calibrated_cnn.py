@@ -44,19 +44,29 @@ class CalibratedCNN(CNNClassifier):
         self,
         input_size: int = 224,
         epochs: int = 40,
-        batch_size: int = 128,
-        learning_rate: float = 0.001,
+        batch_size: int = 64,
+        learning_rate: float = 0.003,
         patience: int = 10,
         balance: str = "weights",
         calibration: str = "none",
         random_state: int = 0,
         width: int = WIDTH,
-        augmentation: str = "light",
-        views: int | None = 1,
+        augmentation: str = "strong",
+        views: int | None = None,
         validation: float = 0.15,
     ) -> None:
-        rest = (width, augmentation, views, validation)
-        super().__init__(input_size, epochs, batch_size, learning_rate, patience, random_state, *rest)
+        super().__init__(
+            input_size=input_size,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            patience=patience,
+            random_state=random_state,
+            width=width,
+            augmentation=augmentation,
+            views=views,
+            validation=validation,
+        )
         self.balance = balance
         self.calibration = calibration
 

@@ -14,32 +14,6 @@ class UntrustedError(ValueError):
     """A file holds types that could run code."""
 
 
-def check_pipeline(estimator: Any, method: str, classes: list[str]) -> None:
-    """Check the pipeline of a file of version 1.
-
-    Raises
-    ------
-    ValueError
-        If it is no such classifier.
-    """
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    from .estimators import BalancedKNN, CalibratedSVM, PixelFeatures
-
-    types: dict[str, list[type]] = {
-        "svm": [PixelFeatures, StandardScaler, CalibratedSVM],
-        "random_forest": [PixelFeatures, RandomForestClassifier],
-        "knn": [PixelFeatures, BalancedKNN],
-    }
-    if type(estimator) is not Pipeline or [type(s) for _, s in estimator.steps] != types.get(method):
-        raise UntrustedError(f"what it holds is not a {method} classifier of this program.")
-    if list(estimator.classes_) != classes:
-        raise ValueError("its classes differ")
-    _check_last(estimator.steps[-1][1])
-
-
 def check_estimator(estimator: Any, expected: Any, classes: list[str]) -> None:
     """Check a fitted `CropClassifier` against one that was built anew from the recorded parameters.
 
@@ -61,8 +35,6 @@ def check_estimator(estimator: Any, expected: Any, classes: list[str]) -> None:
     _check_same(estimator.features_, features)
     _check_features(estimator.features_)
     model = expected.final()
-    if len(model.steps) != len(estimator.model_.steps) or type(model[-1]) is not type(estimator.model_[-1]):
-        model = expected.earlier()  # of a file of version 2
     if hasattr(model[-1], "n_jobs"):
         model[-1].n_jobs = 1
     _check_same(estimator.model_, model)
@@ -135,14 +107,9 @@ def _check_last(fitted: Any) -> None:
     from sklearn.svm import SVC
     from sklearn.tree import DecisionTreeClassifier
 
-    from .estimators import CalibratedSVM, StandardSVC
+    from .estimators import StandardSVC
 
-    if isinstance(fitted, CalibratedSVM):
-        (inner,) = fitted.model_.calibrated_classifiers_
-        if type(inner.estimator) is not SVC:
-            raise UntrustedError(f"it holds a {type(inner.estimator).__name__} where an SVC belongs.")
-        _check_last(inner.estimator)
-    elif isinstance(fitted, RandomForestClassifier):
+    if isinstance(fitted, RandomForestClassifier):
         for tree in fitted.estimators_:
             if type(tree) is not DecisionTreeClassifier:
                 raise UntrustedError(f"its forest holds a {type(tree).__name__}.")

@@ -8,10 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 
 from ..images import FloatArray
 from .calibration import softmax
@@ -60,12 +58,6 @@ class SVMClassifier(CropClassifier):
         weight = "balanced" if self.balance == "weights" else None
         svm = StandardSVC(C=self.C, kernel=self.kernel, class_weight=weight)
         return Pipeline([("classify", svm)])
-
-    def earlier(self) -> Pipeline:
-        """Return standardisation and a machine of scikit-learn."""
-        weight = "balanced" if self.balance == "weights" else None
-        svm = SVC(C=self.C, kernel=self.kernel, class_weight=weight, cache_size=1000)
-        return Pipeline([("scale", StandardScaler()), ("classify", svm)])
 
     def fitting_memory(self, rows: int, columns: int, itemsize: int, n_classes: int) -> float:
         """Return the size of the kernel or, if that is less, of the table in doubles; and of the support vectors."""
@@ -165,11 +157,11 @@ class NeighboursClassifier(CropClassifier):
 
     def final(self, n_samples: int | None = None) -> Pipeline:
         """Return the neighbours; figures of different units are brought to one scale first."""
-        return self._pipeline(BalancedKNN if self.balance == "weights" else ExactKNN, n_samples)
-
-    def earlier(self) -> Pipeline:
-        """Return the neighbours of scikit-learn."""
-        return self._pipeline(BalancedKNN if self.balance == "weights" else KNeighborsClassifier, None)
+        k = self.neighbours if n_samples is None else min(self.neighbours, n_samples)  # a fold may hold fewer
+        kind = BalancedKNN if self.balance == "weights" else ExactKNN
+        knn = kind(n_neighbors=k, weights="distance", algorithm="brute", n_jobs=-1)
+        scale = [] if self.features == "pixels" else [("scale", StandardScaler())]
+        return Pipeline([*scale, ("classify", knn)])
 
     def scoring_memory(self, rows: int, columns: int) -> float:
         """Return the size of blocks of crops and of known ones, and of their distances."""
@@ -177,9 +169,3 @@ class NeighboursClassifier(CropClassifier):
         compared = min(len(known), 2**10, max(1, BLOCK_VALUES // columns))
         width = {1: 1, 2: 10}.get(known.dtype.itemsize, 8)  # those of 16 bits become doubles
         return float(width * (rows + compared) * columns + 40 * rows * compared)
-
-    def _pipeline(self, kind: type[KNeighborsClassifier], n_samples: int | None) -> Pipeline:
-        k = self.neighbours if n_samples is None else min(self.neighbours, n_samples)  # a fold may hold fewer
-        knn = kind(n_neighbors=k, weights="distance", algorithm="brute", n_jobs=-1)
-        scale = [] if self.features == "pixels" else [("scale", StandardScaler())]
-        return Pipeline([*scale, ("classify", knn)])

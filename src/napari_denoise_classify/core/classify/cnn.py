@@ -82,13 +82,13 @@ class CNNClassifier(ClassifierBase):
         self,
         input_size: int = 224,
         epochs: int = 40,
-        batch_size: int = 128,
-        learning_rate: float = 0.001,
+        batch_size: int = 64,
+        learning_rate: float = 0.003,
         patience: int = 10,
         random_state: int = 0,
         width: int = WIDTH,
-        augmentation: str = "light",
-        views: int | None = 1,
+        augmentation: str = "strong",
+        views: int | None = None,
         validation: float = 0.15,
     ) -> None:
         self.input_size = input_size

@@ -108,10 +108,6 @@ class CropClassifier(ClassifierBase, ABC):
     def final(self, n_samples: int | None = None) -> Pipeline:
         """Return the classifier of features, not fitted; of so many samples at least."""
 
-    def earlier(self) -> Pipeline:
-        """Return what `final` returned for files of version 2, not fitted."""
-        return self.final()
-
     def check(self, n_samples: int) -> None:
         """Refuse parameters that do not fit so many training crops."""
 
@@ -264,6 +260,8 @@ class CropClassifier(ClassifierBase, ABC):
             drawn = oversample(codes, np.random.default_rng(self.random_state))
             table, codes = table[drawn], codes[drawn]
         with warnings.catch_warnings():  # a forest's threads leave Python's list of filters in any state
+            # They empty the list that others of them read, which scikit-learn takes for a mistake of its caller.
+            warnings.filterwarnings("ignore", r".*sklearn\.utils\.parallel\.delayed", UserWarning)
             model = self.final(len(codes)).fit(table, codes)
         if "n_jobs" in model[-1].get_params():
             model[-1].n_jobs = 1  # sums in the order of threads would differ in their last digits

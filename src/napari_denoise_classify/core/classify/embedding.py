@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .cnn import CNNClassifier
 
 _SIDES = (16, 64)
+_TRAINING: dict[str, Any] = {"batch_size": 128, "learning_rate": 0.001, "augmentation": "light", "views": 1}
 
 
 class CNNEmbedding(ImageFeatures):
@@ -98,7 +99,7 @@ class CNNEmbedding(ImageFeatures):
     def _untrained(self) -> CNNClassifier:
         from .cnn import CNNClassifier
 
-        given: dict[str, Any] = {} if self.epochs is None else {"epochs": self.epochs}
+        given = _TRAINING if self.epochs is None else {**_TRAINING, "epochs": self.epochs}
         return CNNClassifier(input_size=self.size_, random_state=self.random_state, **given)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -22,12 +21,10 @@ from sklearn.utils.validation import check_is_fitted
 from ..device import available_memory
 from ..images import FloatArray, from_float
 from ..progress import Progress, Steps
-from .base import ClassifierBase
 from .features import ImageFeatures
 from .kernels import BLOCK_VALUES, DoubleArray, Kernel, Table, blocks, nearest
 from .resize import resize
 from .scaled import ScaledCrops, shapes_of
-from .splits import by_groups, folds
 
 LARGEST_DEFAULT_SIDE = 64
 _GREY_LEVELS = ("uint8", "uint16")
@@ -85,41 +82,6 @@ class PixelFeatures(ImageFeatures):
             values = resize([image], self.size_).ravel().astype(np.float64)
             made[i] = from_float(values * (high - low) + low, dtype)
         return made
-
-
-class CalibratedSVM(ClassifierBase):
-    """The support vector machine of files of version 1: probabilities by Platt's sigmoid on held-out folds.
-
-    Parameters
-    ----------
-    C : float
-    kernel : str
-    random_state : int
-        Of the folds.
-    """
-
-    def __init__(self, C: float = 1.0, kernel: str = "rbf", random_state: int = 0) -> None:
-        self.C = C
-        self.kernel = kernel
-        self.random_state = random_state
-
-    def fit(self, X: FloatArray, y: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> CalibratedSVM:
-        """Fit; ``groups`` are kept together in the folds that calibrate the probabilities."""
-        cv, _ = by_groups(lambda whole: folds(y, whole, 3, self.random_state), groups)
-        svm = SVC(C=self.C, kernel=self.kernel, class_weight="balanced", cache_size=1000)
-        self.model_ = CalibratedClassifierCV(svm, method="sigmoid", cv=cv, ensemble=False).fit(X, y)
-        self.classes_ = self.model_.classes_
-        return self
-
-    def predict_proba(self, X: FloatArray) -> npt.NDArray[np.float64]:
-        """Return (N, classes)."""
-        proba: npt.NDArray[np.float64] = self.model_.predict_proba(X)
-        return proba
-
-    def predict(self, X: FloatArray) -> npt.NDArray[Any]:
-        """Return the most probable class of each sample."""
-        labels: npt.NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
-        return labels
 
 
 class ExactKNN(KNeighborsClassifier):  # type: ignore[misc]  # scikit-learn has no types

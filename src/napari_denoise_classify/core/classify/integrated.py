@@ -126,12 +126,24 @@ class IntegratedClassifier(CalibratedCNN):
         calibration: str = "none",
         random_state: int = 0,
         width: int = WIDTH,
-        augmentation: str = "light",
-        views: int | None = 1,
+        augmentation: str = "strong",
+        views: int | None = None,
         validation: float = 0.15,
     ) -> None:
-        rest = (balance, calibration, random_state, width, augmentation, views, validation)
-        super().__init__(input_size, epochs, batch_size, learning_rate, patience, *rest)
+        super().__init__(
+            input_size=input_size,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            patience=patience,
+            balance=balance,
+            calibration=calibration,
+            random_state=random_state,
+            width=width,
+            augmentation=augmentation,
+            views=views,
+            validation=validation,
+        )
         self.denoiser = denoiser
         self.denoiser_weights = denoiser_weights
         self.denoiser_learning_rate = denoiser_learning_rate

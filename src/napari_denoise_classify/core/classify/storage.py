@@ -20,12 +20,11 @@ from ..recipe import Recipe
 from ..steps import get_step
 from ..whole import write_whole
 from .bundle import Classifier
-from .checks import UntrustedError, check_estimator, check_pipeline
+from .checks import UntrustedError, check_estimator
 from .neighbours import Context
 
 FORMAT = "napari-denoise-classify/classifier"
-VERSION = 3  # 2 has no pixels of 8 or 16 bits, and machines of scikit-learn
-CONTEXT_VERSION = 4  # where there is a context
+VERSION = 1
 _OURS = "napari_denoise_classify.core.classify"
 _TEMPERATURE = "temperature"
 # What skops does not vouch for by itself; what it lets through is checked once it is read, see checks.py.
@@ -37,7 +36,6 @@ _TRUSTED = (
     f"{_OURS}.embedding.CNNEmbedding",
     f"{_OURS}.embedding.JoinedFeatures",
     f"{_OURS}.estimators.BalancedKNN",
-    f"{_OURS}.estimators.CalibratedSVM",
     f"{_OURS}.estimators.ExactKNN",
     f"{_OURS}.estimators.PixelFeatures",
     f"{_OURS}.estimators.StandardSVC",
@@ -95,10 +93,9 @@ class _Saved(BaseModel):
 def save_classifier(classifier: Classifier, path: Path) -> None:
     """Write a classifier to a file; the file appears whole or not at all."""
     name, payload = classifier.payload
-    legacy = hasattr(classifier.estimator, "steps")  # read from a file of version 1, and written as one again
     model = {
         "format": FORMAT,
-        "version": 1 if legacy else VERSION if classifier.context is None else CONTEXT_VERSION,
+        "version": VERSION,
         "method": classifier.method,
         "classes": list(classifier.classes),
         "recipe": classifier.recipe.to_dict(),
@@ -106,7 +103,7 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
         "crop_size": classifier.crop_size,
         "dtype": classifier.dtype,
         "intensity_range": list(classifier.intensity_range),
-        "parameters": {} if legacy else classifier.estimator.get_params(deep=False),
+        "parameters": classifier.estimator.get_params(deep=False),
         "payload": {"file": name, "sha256": hashlib.sha256(payload).hexdigest()},
         "training": classifier.training,
     }
@@ -146,7 +143,7 @@ def load_classifier(path: str | Path) -> Classifier:
             if not isinstance(header, dict) or header.get("format") != FORMAT:
                 raise ValueError(damaged)
             version = header.get("version")
-            if isinstance(version, int) and version > CONTEXT_VERSION:
+            if isinstance(version, int) and version > VERSION:
                 raise ValueError(
                     f"{path} was saved by a newer version of this program: update napari-denoise-classify."
                 )
@@ -212,14 +209,12 @@ def dump_estimator(estimator: Any) -> tuple[str, bytes]:
 
 def _load_estimator(model: _Saved, payload: bytes) -> Any:
     """Build the estimator from its recorded parameters, and give it what it had learnt."""
-    if model.version == 1 and model.method in ("svm", "random_forest", "knn"):
-        estimator = _load_skops(payload)
-        check_pipeline(estimator, model.method, model.classes)
-        return estimator
     spec = get_step(model.method, "classifier")
-    # An older file lacks the parameters that came later: an estimator's own defaults are what was done before them.
-    parameters = {**type(spec.function(0, **spec.defaults()))().get_params(deep=False), **model.parameters}
-    seed = parameters.pop("random_state")
+    parameters = dict(model.parameters)
+    seed = parameters.pop("random_state", None)
+    missing = [p.name for p in spec.parameters if p.name not in parameters]
+    if missing:
+        raise ValueError(f"it does not tell {missing[0]}")
     if type(seed) is not int:
         raise ValueError("random_state is no whole number")
     expected = spec.function(seed, **spec.validate(parameters))
