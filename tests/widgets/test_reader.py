@@ -45,3 +45,12 @@ def test_real_slide_opens(shared_data):
     ((data, options, _),) = read_slide(str(shared_data / "histology_wsi" / "cmu_small_region.svs"))
     assert data.shape == (2967, 2220, 3)
     assert options["scale"] == (0.499, 0.499)
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.99])
+def test_a_slide_that_was_copied_in_part_is_refused(shared_data, tmp_path, part):
+    content = (shared_data / "histology_wsi" / "cmu_small_region.svs").read_bytes()
+    path = tmp_path / "part.svs"
+    path.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(ValueError, match=r"part\.svs: this file cannot be read as a slide"):
+        read_slide(str(path))

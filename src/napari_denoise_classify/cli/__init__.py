@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 
 import typer
@@ -54,4 +55,5 @@ def main() -> None:
         # Redirected on Windows, they may know neither a minus sign nor the letters of a class; "?" must do then.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what matters of it is said in a sentence
     app()

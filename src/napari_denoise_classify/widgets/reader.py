@@ -131,9 +131,11 @@ def read_slide(path: str) -> list[LayerData]:
     import tifffile
 
     from ..core.regions import as_dask, tiff_pixels
+    from ..core.tiff import check_whole
 
     try:
         with tifffile.TiffFile(path) as tif:
+            check_whole(tif)
             series = tif.series[0]
             levels = [
                 as_dask(tiff_pixels(Path(path), series, i), level.axes) if level.nbytes > LARGE else level.asarray()
