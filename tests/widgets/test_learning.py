@@ -59,6 +59,30 @@ def test_from_clicks_in_two_fields_to_the_table_of_a_third(open_dock, wait, fiel
     assert list(table.columns) == ["y", "x", "class", "probability", "p_bright", "p_dark"]
 
 
+def test_marks_that_were_added_to_a_kept_image_are_told(open_dock, wait, field):
+    image, centres, classes, _ = field
+    viewer, dock = open_dock("Classify")
+    for name in ("one", "two"):
+        viewer.add_image(image, name=name)
+        viewer.add_points(centres[:40], features={"class": classes[:40]}, name=f"{name} clicks")
+    dock.task.value = TRAIN
+    rows = dock.labelled
+    rows.samples.value = "points"
+    rows.crop.number.value = 16
+    for name in ("one", "two"):
+        rows.image.value, rows.points.value = viewer.layers[name], viewer.layers[f"{name} clicks"]
+        rows.keep_button.native.click()
+    train(dock, wait)
+    assert "are marked now" not in dock.status.value
+    viewer.layers["two clicks"].add(centres[40:])
+    viewer.layers["two clicks"].features = {"class": classes}
+    train(dock, wait)
+    assert "Note: 40 samples of two are kept, and 64 are marked now: press Keep these" in dock.status.value
+    rows.keep_button.native.click()
+    train(dock, wait)
+    assert "are marked now" not in dock.status.value
+
+
 def test_objects_whose_classes_are_painted(open_dock, wait, field, tmp_path, qapp):
     image, _, classes, labels = field
     viewer, dock = open_dock("Classify")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ReferenceType, WeakKeyDictionary, ref
@@ -252,12 +253,26 @@ class LabelledFields:
             only = self._load()
             return lambda: only(None)
         layer = self.image.value
-        known = layer is not None and any(kept.layer() is layer for kept in self._kept)
-        parts_of = list(self._kept) if known else self._with(self._load())
+        known = next((kept for kept in self._kept if layer is not None and kept.layer() is layer), None)
+        now: Load | None = None
+        if known is None:
+            parts_of = self._with(self._load())
+        else:
+            parts_of = list(self._kept)
+            with suppress(ValueError):  # the rows may be those of another image by now
+                now = self._load()
 
         def cut() -> tuple[Crops, str]:
             parts = [kept.load(kept.name) for kept in parts_of]
-            return join_crops([crops for crops, _ in parts]), " ".join(note for _, note in parts if note)
+            notes = [note for _, note in parts if note]
+            if known is not None and now is not None:
+                kept, marked = len(parts[parts_of.index(known)][0]), len(now(None)[0])
+                if kept != marked:
+                    notes.append(
+                        f"Note: {kept} samples of {known.name} are kept, and {marked} are marked now: press Keep these "
+                        "to learn from those."
+                    )
+            return join_crops([crops for crops, _ in parts]), " ".join(notes)
 
         return cut
 
