@@ -130,7 +130,8 @@ def test_a_step_is_declared_in_its_signature(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("hint", "allowed", "refused"),
     [
-        (Annotated[int, param("", ge=1, le=4)], [1, 4, np.int32(2)], [0, 5, 2.0, "2", True, None]),
+        (Annotated[int, param("", ge=1, le=4)], [1, 4, np.int32(2)], [0, 5, 10**400, 2.0, "2", True, None]),
+        (Annotated[int, param("", ge=0)], [0, 10**400], [-1]),
         (Annotated[float, param("", ge=0, le=1)], [0, 1.0, np.float32(0.5)], [-0.1, float("nan"), "0.5", None]),
         (Annotated[float | None, param("")], [None, -3.5], [float("inf"), "x"]),
         (Annotated[int, param(""), ODD], [3], [4]),

@@ -419,7 +419,7 @@ def test_slides_keep_their_pixel_size(tmp_path, rng):
 def test_no_parameter_of_a_step_takes_the_place_of_an_option() -> None:
     def command(*, sigma: str = "", parameters: dict[str, str]) -> None: ...
 
-    with pytest.raises(TypeError, match=r"named like parameters of a step: \['sigma'\]"):
+    with pytest.raises(TypeError, match=r"named like declared parameters: \['sigma'\]"):
         with_step_options("denoise")(command)
 
 

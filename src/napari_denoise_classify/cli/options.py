@@ -26,9 +26,7 @@ def with_step_options(kind: Kind) -> Callable[[Callable[..., None]], Callable[..
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for name, p in inspect.signature(command, eval_str=True).parameters.items() if name != "parameters"]
-        taken = sorted(uses.keys() & {p.name for p in own})
-        if taken:  # one option would silently take the place of the other
-            raise TypeError(f"The command {command.__name__} has options named like parameters of a step: {taken}.")
+        _check_apart(command, {p.name for p in own}, set(uses))
         options = [
             inspect.Parameter(
                 f"step_{name}",
@@ -65,6 +63,7 @@ def with_options(parameters: Sequence[Parameter]) -> Callable[[Callable[..., Non
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True).parameters
         own = [p for name, p in signature.items() if name != "settings"]
+        _check_apart(command, {p.name for p in own}, {p.name for p in parameters})
         options = [
             inspect.Parameter(p.name, inspect.Parameter.KEYWORD_ONLY, default=p.default, annotation=_option(p))
             for p in parameters
@@ -77,6 +76,13 @@ def with_options(parameters: Sequence[Parameter]) -> Callable[[Callable[..., Non
         return _like(command, called, [*own, *options])
 
     return decorate
+
+
+def _check_apart(command: Callable[..., None], own: set[str], others: set[str]) -> None:
+    """Refuse options of the same name: one would silently take the place of the other."""
+    if own & others:
+        names = sorted(own & others)
+        raise TypeError(f"The command {command.__name__} has options named like declared parameters: {names}.")
 
 
 def _option(p: Parameter) -> Any:

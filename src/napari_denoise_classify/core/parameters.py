@@ -6,6 +6,7 @@ the option on the command line, the row in the documentation and the check of ba
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -152,4 +153,5 @@ class Parameter:
         if self.type not in (int, float):
             return True
         low, high = (limit if limit is not None else value for limit in (self.minimum, self.maximum))
-        return bool(np.isfinite(value) and low <= value <= high and not (self.odd and value % 2 == 0))
+        finite = value == value and abs(value) != math.inf  # numpy knows no integers of any size
+        return bool(finite and low <= value <= high and not (self.odd and value % 2 == 0))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,9 @@ from hypothesis.extra.numpy import arrays
 import napari_denoise_classify as ndc
 from napari_denoise_classify import Crops, Recipe
 from napari_denoise_classify.core.progress import run
+from napari_denoise_classify.core.study.cache import ImageCache
 from napari_denoise_classify.core.study.declaring import declare
+from napari_denoise_classify.core.study.prepared import Prepared
 from napari_denoise_classify.core.study.run import FinishedCell, study_iter
 from napari_denoise_classify.core.study.shares import check_files, read_data, write_data
 
@@ -47,6 +52,7 @@ def test_the_numbers_of_one_process(crops: Crops, tmp_path: Path, training: str)
     assert seconds["denoising_now"] == pytest.approx(seconds["denoising"], rel=1e-6)
     assert seconds["saved_by_classifier"] > 0
     assert seconds["training_and_testing"] > 0
+    assert seconds["preparing"] >= seconds["denoising_now"]
     names = {path.name for path in (tmp_path / "study").iterdir()}
     assert names == {
         "study.json",
@@ -76,10 +82,104 @@ def test_only_what_is_missing_is_run(crops: Crops, tmp_path: Path) -> None:
     assert second.record["seconds"]["runs"] == 2
 
 
+_DEADLY = """
+import os
+from napari_denoise_classify.core.study.grid import Grid
+
+compute_iter = Grid.compute_iter
+
+def deadly(self, cell):
+    if cell.recipe == "centre":
+        os._exit(1)
+    return compute_iter(self, cell)
+
+Grid.compute_iter = deadly
+"""
+
+
+@pytest.mark.usefixtures("_distributed")
+def test_a_process_that_dies_loses_no_cell_that_was_run(
+    crops: Crops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_DEADLY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    design = "holdout:test_fraction=0.3"  # one fit for all recipes, and so one process
+    result = ndc.study(crops, RECIPES, {"knn": "knn"}, design, training="mismatched", workers=1)
+    assert result.cells.set_index("recipe")["status"].to_dict() == {"raw": "done", "median": "done", "centre": "failed"}
+    assert result.cells["error"].iloc[-1].startswith("The workers that were at it died again and again")
+
+
+@pytest.mark.usefixtures("_distributed")
+def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:
+    script = """
+        print("once")
+        import napari_denoise_classify as ndc
+        recipes, folds = [ndc.Recipe()], "cross-validation:folds=2"
+        print(ndc.study("synthetic:cells:count=4", recipes, ["knn"], folds, workers=2).cells["status"].tolist())
+    """
+    (tmp_path / "script.py").write_text(textwrap.dedent(script))
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.stdout.splitlines() == ["once", "['done', 'done']"], done.stderr
+
+
+@pytest.mark.usefixtures("_distributed")
+def test_results_stay_until_there_are_workers(crops: Crops, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    ndc.study(crops, RECIPES, FAST, FOLDS, folder=folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert "result.json" in before
+    with pytest.raises(ConnectionError, match="No scheduler answers"):
+        ndc.study(crops, RECIPES, FAST, FOLDS, seed=3, folder=folder, overwrite=True, scheduler="tcp://127.0.0.1:9")
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_data_of_processes_that_were_killed_do_not_stay(crops: Crops, tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / ".crops.npz").write_bytes(b"their data")
+    ndc.study(crops, RECIPES, FAST, FOLDS, folder=tmp_path / "study")
+    assert not (tmp_path / "study" / ".crops.npz").exists()
+
+
+@pytest.mark.parametrize("workers", [None, 1])
+def test_numbers_that_are_none_are_a_failed_cell(
+    crops: Crops, tmp_path: Path, workers: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if workers:
+        pytest.importorskip("distributed")
+    settings: dict[str, Any] = {"folder": tmp_path / "study", "cache": tmp_path / "cache", "workers": workers}
+    ndc.study(crops, RECIPES, FAST, FOLDS, **settings)
+    (path, *_) = sorted((tmp_path / "study" / "cells").glob("*.npz"))
+    with np.load(path) as saved:
+        arrays = dict(saved)
+    np.savez(path, **{**arrays, "proba0": np.full_like(arrays["proba0"], np.nan)})
+    result = ndc.study(crops, RECIPES, FAST, FOLDS, **settings)
+    assert sorted(result.cells["status"]) == ["done"] * 17 + ["failed"]
+    assert "NaN" in result.cells.set_index("status").loc["failed", "error"]
+
+
+def test_what_images_take_is_bounded_by_what_is_free(
+    crops: Crops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = sum(image.nbytes for image in crops.images)
+    seen = []
+    for free in (100 * size, 4 * size):
+        monkeypatch.setattr("napari_denoise_classify.core.study.prepared.available_memory", lambda free=free: free)
+        images = Prepared(crops, ImageCache.at(tmp_path), (0, 255), 0)
+        for recipe in RECIPES.values():
+            run(images.scaled_iter("", recipe, (0.0, 255.0)))
+        seen.append(len(images._scaled))
+    assert seen == [3, 1]
+
+
 @pytest.mark.parametrize(
     ("where", "words"),
     [
         ({"workers": 0}, "workers=0 is not allowed: give a whole number from 1 on"),
+        ({"workers": "2"}, "workers='2' is not allowed"),
+        ({"workers": 2.5}, "workers=2.5 is not allowed"),
+        ({"workers": True}, "workers=True is not allowed"),
         ({"workers": 2, "scheduler": "tcp://here:1"}, "exclude each other"),
         ({"scheduler": "tcp://here:1"}, "needs a folder that all of its machines share"),
     ],

@@ -90,7 +90,7 @@ class DenoiserTraining:
     patch: Annotated[int, param("Side of the training patches.", unit="px", ge=8, le=4096, step=8)] = 64
     learning_rate: Annotated[float, param("Peak of the one-cycle schedule.", ge=1e-6, le=1, step=1e-4)] = 5e-4
     seed: Annotated[int, param("Of the patches, the noise and the first weights.", ge=0, le=2**31 - 1)] = 0
-    mixed_precision: Annotated[bool | None, param("Convolutions in bfloat16; nothing = where that is faster.")] = None
+    mixed_precision: Annotated[bool | None, param("Convolutions in bfloat16; default: where that is faster.")] = None
 
     def __post_init__(self) -> None:
         def refuse(name: str, allowed: str) -> None:

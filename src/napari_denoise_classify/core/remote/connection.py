@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -15,6 +17,7 @@ CONNECT = 5.0
 """Seconds in which a scheduler must answer."""
 WORKERS = 60.0
 """Seconds in which it must have a worker."""
+_END = 3.0  # seconds in which workers that are told to end must have done so
 _ATTEMPTS = 3  # of a job whose workers die, where the cluster is started here
 
 
@@ -80,15 +83,48 @@ def _cluster(address: str | None, workers: int) -> Iterator[str]:
 
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": _ATTEMPTS - 1}),
-        distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=max(1, (os.cpu_count() or 1) // workers),
-            processes=True,
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
+        distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=logging.CRITICAL) as cluster,
+        _workers(cluster.scheduler_address, workers),
     ):
         yield cluster.scheduler_address
+
+
+@contextlib.contextmanager
+def _workers(scheduler: str, count: int) -> Iterator[None]:
+    """Start workers on this machine, and end them.
+
+    As a program of their own: those that distributed starts itself run the script of this process once more, which need
+    not be made for that, and get its Ctrl-C.
+    """
+    threads = max(1, (os.cpu_count() or 1) // count)
+    options = [
+        scheduler,
+        "--nworkers",
+        str(count),
+        "--nthreads",
+        str(threads),
+        "--no-dashboard",
+        "--death-timeout",
+        "60",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_worker", *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # A worker that is paused for its memory would wait for ever; beyond 95 % it is started anew.
+        env={**os.environ, "DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE": "False"},
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @contextlib.contextmanager

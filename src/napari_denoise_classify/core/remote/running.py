@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,12 @@ _PAUSE = 0.5  # seconds between two looks at the workers
 
 
 def run_jobs_iter(
-    jobs: Sequence[Job], address: str | None = None, workers: int = 0, first: int = 0
+    jobs: Sequence[Job],
+    address: str | None = None,
+    workers: int = 0,
+    first: int = 0,
+    before: Callable[[], None] | None = None,
+    after: Callable[[], None] | None = None,
 ) -> Steps[list[Finished]]:
     """Run jobs on a cluster.
 
@@ -43,6 +48,10 @@ def run_jobs_iter(
         Without an address: so many processes are started here, and ended afterwards.
     first : int
         So many of the jobs are done before the others begin.
+    before : callable, optional
+        Called here, once it is known that there are workers.
+    after : callable, optional
+        Called by every worker when all is over, however it ended.
 
     Yields
     ------
@@ -67,7 +76,14 @@ def run_jobs_iter(
     yield Progress(0.0, "connecting")
     with connected(address, workers) as client:
         check_versions(client)
-        return (yield from _all_iter(client, jobs, first))
+        if before is not None:
+            before()
+        try:
+            return (yield from _all_iter(client, jobs, first))
+        finally:
+            if after is not None:
+                with contextlib.suppress(OSError, CancelledError):
+                    client.run(after, on_error="ignore")
 
 
 def _all_iter(client: Any, jobs: Sequence[Job], first: int) -> Steps[list[Finished]]:
@@ -131,7 +147,7 @@ def _told_iter(client: Any, jobs: Sequence[Job]) -> Steps[None]:
     done = 0
     try:
         while waiting or running:
-            slots = len(client.nthreads())
+            slots = _free(client)
             while waiting and len(running) < slots:  # a worker takes one at a time: the others wait here
                 number, job = waiting.popleft()
                 running[client.submit(work, absolute(job), __version__, pure=False)] = number
@@ -156,6 +172,13 @@ def _told_iter(client: Any, jobs: Sequence[Job]) -> Steps[None]:
                 client.run(idle, on_error="ignore")  # what is written meanwhile must not come after what follows
 
 
+def _free(client: Any) -> int:
+    """Return how many workers take jobs: one that is short of memory is paused by dask."""
+    there = client.nthreads()  # fails where the scheduler is lost
+    known = client.scheduler_info()["workers"]
+    return sum(known.get(address, {}).get("status") != "paused" for address in there)
+
+
 def _outcome(future: Any, number: int, job: Job) -> Finished:
     """Read what a job's task returned; a defect of this program is raised."""
     from distributed import KilledWorker
@@ -168,7 +191,7 @@ def _outcome(future: Any, number: int, job: Job) -> Finished:
         return Finished(
             number,
             error=f"{job.path}: the workers that were at it died again and again, of too little memory probably: give "
-            "them more, or crop the image.",
+            "them more, or smaller images.",
         )
     if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith(PACKAGE):
         return Finished(number, error=NOT_INSTALLED.format("A worker"))

@@ -13,6 +13,8 @@ from .result import RESULT_FILES, STUDY_FILE, StudyResult
 from .sources import load_source
 
 REPORT = "report.html"
+SHARED_DATA = ".crops.npz"
+"""The data, for other processes, as long as they work."""
 FIGURES = "figures"
 TABLES = "tables"
 
@@ -78,6 +80,7 @@ def begin(folder: Path, study: Study) -> None:
     if not _holds(folder, study):
         for name in (*RESULT_FILES, REPORT):
             (folder / name).unlink(missing_ok=True)
+    (folder / SHARED_DATA).unlink(missing_ok=True)  # of processes that were killed
     study.to_json(folder / STUDY_FILE)
 
 

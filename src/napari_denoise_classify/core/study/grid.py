@@ -168,7 +168,7 @@ class Grid:
         cell, share = self.cells[number], (number / len(self.cells), (number + 1) / len(self.cells))
         error = ""
         try:
-            outcome = self._kept(cell)
+            outcome = self.kept(cell)
             reused = outcome is not None
             if outcome is None:
                 outcome = yield from within(self.compute_iter(cell), *share, self._label(cell))
@@ -181,10 +181,7 @@ class Grid:
     def _elsewhere_iter(self, elsewhere: Callable[[list[int]], Steps[None]]) -> Steps[None]:
         missing = []
         for number, cell in enumerate(self.cells):
-            try:
-                outcome = self._kept(cell)
-            except Exception:  # it will be told by who runs the cell
-                outcome = None
+            outcome = self._there(cell)
             if outcome is None:
                 missing.append(number)
             else:
@@ -196,13 +193,19 @@ class Grid:
             data = progress.data
             if isinstance(data, Ended):
                 cell = self.cells[data.number]
-                outcome = None if data.error else self._kept(cell)
                 error = data.error or "its result is not in the folder of the study."
-                finished = self._finish(data.number, outcome, error)
+                finished = self._finish(data.number, self._there(cell), error)  # who died may have finished it before
                 self._spend()
                 yield Progress(progress.fraction, self._label(cell), finished)
             else:
                 yield progress
+
+    def _there(self, cell: Cell) -> Outcome | None:
+        """Return what a cell found; None as well where it has no name: who runs it will tell why."""
+        try:
+            return self.kept(cell)
+        except Exception:
+            return None
 
     def _label(self, cell: Cell) -> str:
         names = (cell.condition.name, cell.recipe, cell.classifier)
@@ -212,10 +215,14 @@ class Grid:
         """Enter what a cell found, or why it failed, into the tables."""
         cell = self.cells[number]
         names = {"condition": cell.condition.name, "recipe": cell.recipe, "classifier": cell.classifier}
-        if outcome is None:
-            found = failed_rows(error, cell.split, self.data.classes)
-        else:
-            found = score_rows(outcome, cell.split, self.data.labels, self.data.classes)
+        found = failed_rows(error, cell.split, self.data.classes)
+        if outcome is not None:
+            try:
+                found = score_rows(outcome, cell.split, self.data.labels, self.data.classes)
+            except Exception as raised:  # numbers that are none, say
+                _log.debug("the cell %s cannot be scored", self._label(cell), exc_info=True)
+                found, outcome = failed_rows(failure(raised), cell.split, self.data.classes), None
+        if outcome is not None:
             self.reused += reused
             self._predicted[number] = prediction_table(outcome, names, cell.split, self.data)
             if cell.number == 0 and outcome.heats:
@@ -268,7 +275,7 @@ class Grid:
         """Return the intensity range of a cell: fitted on its training images."""
         return self.images.range_of(self._train_noise(cell.condition), cell.split.train)
 
-    def _kept(self, cell: Cell) -> Outcome | None:
+    def kept(self, cell: Cell) -> Outcome | None:
         """Return what a cell found before."""
         return self.store.read(self._key(cell))
 
@@ -373,7 +380,8 @@ class Grid:
 
         ``total``, ``preparing`` and ``training_and_testing`` are those of all ``runs`` of a study that was resumed in
         its folder; ``total_now`` and ``denoising_now`` are what this run took. ``denoising`` is what the processed
-        images took, now or when they were made. ``saved_by_classifier`` compares with denoising again for every
+        images took, now or when they were made. Seconds of several processes are added up, but for ``total`` and
+        ``total_now``. ``saved_by_classifier`` compares with denoising again for every
         classifier, ``saved_by_cell`` with denoising again for every cell.
         """
         cache, study = self.images.cache, self.study

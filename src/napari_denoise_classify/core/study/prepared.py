@@ -10,6 +10,7 @@ import numpy as np
 from ..classify.copies import image_key
 from ..classify.datasets import Crops, Image
 from ..classify.preparing import dataset_range, prepare_iter
+from ..device import available_memory
 from ..images import FloatArray, from_float
 from ..noise import parse_noise
 from ..progress import Progress, Steps, within
@@ -18,6 +19,7 @@ from .cache import ImageCache
 
 Range = tuple[float, float]
 _MEMORY = 1_500_000_000  # bytes of scaled images that are kept
+_SHARE = 4  # of what is free, no more than the fourth part
 
 
 class Prepared:
@@ -63,10 +65,10 @@ class Prepared:
             self._noisy = {noise: (images, [image_key(image) for image in images])}  # only the latest is kept
         return self._noisy[noise]
 
-    def add(self, made: ImageCache) -> None:
-        """Take note of what another process found and made in the cache."""
-        self.cache.add(made)
-        self.seconds += made.seconds
+    def add(self, cache: ImageCache, seconds: float) -> None:
+        """Take note of what another process found and made in the cache, and of its seconds for all that."""
+        self.cache.add(cache)
+        self.seconds += seconds
 
     @property
     def noise_range(self) -> Range:
@@ -100,7 +102,8 @@ class Prepared:
             images = yield from within(self.processed_iter(noise, recipe, intensity_range), 0.0, 0.9)
             _, scaled = yield from within(prepare_iter(images, Recipe(), intensity_range), 0.9, 1.0)
             self._scaled[key] = scaled
-            while len(self._scaled) > 1 and sum(_size(images) for images in self._scaled.values()) > _MEMORY:
+            room = min(_MEMORY, available_memory() / _SHARE)
+            while len(self._scaled) > 1 and sum(_size(images) for images in self._scaled.values()) > room:
                 del self._scaled[next(iter(self._scaled))]
             self.seconds += time.perf_counter() - start
         return self._scaled[key]

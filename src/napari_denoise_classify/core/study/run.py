@@ -8,6 +8,7 @@ import platform
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from ..._version import __version__
 from ..classify.datasets import Crops
+from ..device import precision
 from ..progress import Progress, Steps, run, within
 from .cache import ImageCache
 from .checks import check_data
@@ -126,7 +128,7 @@ def study(
         Folder for processed images; default: beside the downloaded weights.
     workers : int, optional
         So many processes of this machine share the cells, each with its part of the threads and memory of its own.
-        Needs dask.distributed; in a script, the call stands below ``if __name__ == "__main__":``.
+        Needs dask.distributed.
     scheduler : str, optional
         Instead: the address of a dask scheduler (``tcp://host:8786``) or its scheduler file, whose workers share the
         cells. Folder, cache and weights must be where all of them see them.
@@ -202,8 +204,9 @@ def study_iter(
 
     The ``settings`` are the other arguments of `study`, those that are None left out.
     """
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers={workers} is not allowed: give a whole number from 1 on.")
+    precision()  # refuses what the environment says wrongly
+    if workers is not None and (not isinstance(workers, Integral) or isinstance(workers, bool) or workers < 1):
+        raise ValueError(f"workers={workers!r} is not allowed: give a whole number from 1 on.")
     if workers is not None and scheduler is not None:
         raise ValueError("workers and scheduler exclude each other: a cluster has workers of its own.")
     if scheduler is not None and folder is None:
@@ -269,12 +272,14 @@ def _run_iter(
     grid = Grid(declared, data, splits, folder, cache)
     notes = [*declared.remarks, *check_data(data, splits, grid.images.keys), *_design_notes(declared, data, splits)]
     yield Progress(0.0, "checked the data", Checked(declared, tuple(notes), len(grid.cells)))
-    if folder is not None:
-        begin(folder, declared)
     elsewhere = None
-    if processes is not None and folder is not None:
+    if folder is not None and processes is None:
+        begin(folder, declared)
+    elif folder is not None and processes is not None:
         elsewhere = functools.partial(shares_iter, grid, folder, *processes)
     cells, predictions = yield from within(grid.run_iter(elsewhere), 0.0, 0.95)
+    if folder is not None and processes is not None:
+        begin(folder, declared)  # where all cells were there already, it has not begun
     drift, remarks = yield from within(grid.drift_iter(), 0.95, 0.96)
     quality = yield from within(quality_iter(grid), 0.96, 0.98)
     examples, kept = yield from within(examples_iter(grid, predictions), 0.98, 1.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,11 +31,10 @@ from .cache import ImageCache, split_recipe
 from .cells import Ended, failure
 from .declaration import Study
 from .designs import make_splits
+from .files import SHARED_DATA, begin
 from .grid import Grid
 from .prepared import Range
 from .result import STUDY_FILE
-
-_DATA = ".crops.npz"
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,14 @@ class Done:
     ----------
     errors : dict
         From the number of a cell that failed to why it did, in one sentence.
-    training_seconds : float
+    training_seconds, preparing_seconds : float
     cache : ImageCache
         What was found and made in it.
     """
 
     errors: dict[int, str]
     training_seconds: float
+    preparing_seconds: float
     cache: ImageCache
 
 
@@ -93,21 +94,24 @@ class Share:
         with _computing(self.precision):
             grid = _grid(self.path, self.cache, self.run)
             grid.images.cache = ImageCache.at(self.cache)
-            before, errors = grid.training_seconds, {}
+            before, errors = (grid.training_seconds, grid.images.seconds), {}
             for k, number in enumerate(self.cells):
                 work = self._cell_iter(grid, number)
                 try:
                     yield from within(work, k / len(self.cells), (k + 1) / len(self.cells))
                 except Exception as error:  # one failing cell is reported, and the rest goes on
                     errors[number] = failure(error)
-            return Done(errors, grid.training_seconds - before, grid.images.cache)
+            spent = (grid.training_seconds - before[0], grid.images.seconds - before[1])
+            return Done(errors, *spent, grid.images.cache)
 
     def _cell_iter(self, grid: Grid, number: int) -> Steps[Any]:
         cell = grid.cells[number]
         if not self.images:
-            return (yield from grid.compute_iter(cell))
-        recipe = grid.study.recipes[cell.recipe]
-        return (yield from grid.images.processed_iter(cell.condition.noise, recipe, grid.range_of(cell)))
+            # A worker that died at another cell may have run this one already.
+            return grid.kept(cell) or (yield from grid.compute_iter(cell))
+        recipe, start = grid.study.recipes[cell.recipe], time.perf_counter()
+        yield from grid.images.processed_iter(cell.condition.noise, recipe, grid.range_of(cell))
+        grid.images.seconds += time.perf_counter() - start
 
 
 @contextlib.contextmanager
@@ -128,7 +132,7 @@ def _computing(wanted: str) -> Iterator[None]:
 def _grid(folder: Path, cache: Path, run: str) -> Grid:
     """Return the grid of a study; a process keeps that of one, with its images."""
     study = Study.from_json(folder / STUDY_FILE)
-    data = read_data(folder / _DATA)
+    data = read_data(folder / SHARED_DATA)
     splits = make_splits(data.labels, data.groups, study.design, study.seed)
     return Grid(study, data, splits, folder, ImageCache.at(cache))
 
@@ -142,7 +146,7 @@ def shares_iter(
     ----------
     grid : Grid
     folder : Path
-        Of the study, whose file is there; all processes share it.
+        Of the study, begun once there are workers; all processes share it.
     workers : int or None
         So many processes are started on this machine; or
     scheduler : str or None
@@ -164,26 +168,31 @@ def shares_iter(
     jobs = [Share(*common, (number,), images=True) for number in _with_own_images(grid, numbers)]
     first = len(jobs)
     jobs += [Share(*common, tuple(fit)) for fit in _fits(grid, numbers)]
-    write_data(folder / _DATA, grid.data)
+
+    def before() -> None:
+        begin(folder, grid.study)
+        write_data(folder / SHARED_DATA, grid.data)
+
     try:
-        for progress in run_jobs_iter(jobs, scheduler, workers or 0, first):
-            finished = progress.data
-            if not isinstance(finished, Finished):
-                yield progress
-                continue
-            job = jobs[finished.number]
-            errors = dict.fromkeys(job.cells, finished.error)
-            if isinstance(finished.result, Done):
-                errors = finished.result.errors
-                grid.training_seconds += finished.result.training_seconds
-                if job.images:
-                    grid.images.add(finished.result.cache)
-            if job.images:  # where images fail, their cells will say why
-                continue
-            for number in job.cells:
-                yield Progress(progress.fraction, data=Ended(number, errors.get(number, "")))
+        work = run_jobs_iter(jobs, scheduler, workers or 0, first, before, _grid.cache_clear)
+        with contextlib.closing(work):
+            for progress in work:
+                finished = progress.data
+                if not isinstance(finished, Finished):
+                    yield progress
+                    continue
+                job = jobs[finished.number]
+                errors = dict.fromkeys(job.cells, finished.error.removeprefix(f"{job.path}: ").capitalize())
+                if isinstance(finished.result, Done):
+                    done = finished.result
+                    errors = done.errors
+                    grid.training_seconds += done.training_seconds
+                    grid.images.add(done.cache, done.preparing_seconds)
+                if not job.images:  # where images fail, their cells will say why
+                    for number in job.cells:
+                        yield Progress(progress.fraction, data=Ended(number, errors.get(number, "")))
     finally:
-        (folder / _DATA).unlink(missing_ok=True)
+        (folder / SHARED_DATA).unlink(missing_ok=True)
 
 
 def check_files(study: Study) -> None:
