@@ -23,7 +23,12 @@ import numpy as np
 import tifffile
 
 PROGRAM = [sys.executable, "-c", "from napari_denoise_classify.cli import main; main()"]
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+ONE_THREAD = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_TRIM_THRESHOLD_": str(2**27),  # see the docs: else dask's workers give back memory at once
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+}
 
 
 class Cluster:

@@ -21,6 +21,7 @@ import tifffile
 import napari_denoise_classify as ndc
 from napari_denoise_classify.cli.images import ProcessFile
 from napari_denoise_classify.core.progress import run as drive
+from napari_denoise_classify.core.remote.connection import connected
 from napari_denoise_classify.core.remote.running import _told_iter, run_jobs_iter
 from napari_denoise_classify.core.remote.versions import check_versions
 
@@ -266,6 +267,25 @@ def test_classify_on_a_cluster(images, forest, cluster, tmp_path) -> None:
         if path.suffix in (".csv", ".tif"):
             assert path.read_bytes() == (tmp_path / "there" / path.name).read_bytes()
     assert len(list((tmp_path / "there").iterdir())) == 2 + 4
+
+
+def test_processes_of_this_machine_keep_what_they_free_and_are_never_paused() -> None:
+    def about() -> tuple[str, bool, int]:
+        import dask
+
+        threshold = os.environ["MALLOC_TRIM_THRESHOLD_"]
+        return threshold, dask.config.get("distributed.worker.memory.pause"), os.getsid(0)
+
+    with connected(None, 2) as client:
+        client.wait_for_workers(2, timeout=60)
+        found = client.run(about)
+    assert len(found) == 2
+    for threshold, paused, session in found.values():
+        assert int(threshold) >= 2**27
+        assert not paused
+        assert session != os.getsid(0)  # Ctrl-C of this terminal does not reach them
+    for pid in {session for *_, session in found.values()}:
+        assert not psutil.pid_exists(pid)
 
 
 def test_a_study_on_a_cluster_that_loses_a_worker(cluster, tmp_path) -> None:

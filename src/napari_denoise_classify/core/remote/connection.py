@@ -18,6 +18,15 @@ CONNECT = 5.0
 WORKERS = 60.0
 """Seconds in which it must have a worker."""
 _END = 3.0  # seconds in which workers that are told to end must have done so
+_ENVIRONMENT = {
+    # A worker that is paused for its memory would wait for ever; beyond 95 % it is started anew.
+    "DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE": "False",
+    # dask has workers give back at once what they free, and take it anew from the system each time (glibc): BM3D then
+    # dask has workers give back at once what they free (glibc), and BM3D then takes twice as long. These are the
+    # allocator's own limits.
+    "MALLOC_TRIM_THRESHOLD_": str(2**27),
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+}
 _ATTEMPTS = 3  # of a job whose workers die, where the cluster is started here
 
 
@@ -112,8 +121,7 @@ def _workers(scheduler: str, count: int) -> Iterator[None]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        # A worker that is paused for its memory would wait for ever; beyond 95 % it is started anew.
-        env={**os.environ, "DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE": "False"},
+        env={**_ENVIRONMENT, **os.environ},
         start_new_session=True,
     )
     try:
