@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.integrate import trapezoid
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from scipy.integrate import trapezoid
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from napari_denoise_classify.core.study import figures, statistics
