@@ -21,7 +21,7 @@ from napari_denoise_classify.core.study.cache import ImageCache
 from napari_denoise_classify.core.study.declaring import declare
 from napari_denoise_classify.core.study.prepared import Prepared
 from napari_denoise_classify.core.study.run import FinishedCell, study_iter
-from napari_denoise_classify.core.study.shares import check_files, read_data, write_data
+from napari_denoise_classify.core.study.shares import _without, check_files, read_data, write_data
 
 from .small import FAST, FOLDS, RECIPES, assert_equal
 
@@ -69,6 +69,13 @@ def test_the_numbers_of_one_process(crops: Crops, tmp_path: Path, training: str)
     assert again.record["cache"]["cells_reused"] == (again.cells["status"] == "done").sum()
 
 
+def test_an_error_keeps_its_letters() -> None:
+    path = Path("/Data/Study")
+    assert _without(path, "/Data/Study: the GPU of Host is lost.") == "The GPU of Host is lost."
+    other = "/Data/Study is not there for the worker on Host."
+    assert _without(path, other) == other
+
+
 @pytest.mark.usefixtures("_distributed")
 def test_only_what_is_missing_is_run(crops: Crops, tmp_path: Path) -> None:
     folder, cache = tmp_path / "study", tmp_path / "cache"
@@ -80,6 +87,11 @@ def test_only_what_is_missing_is_run(crops: Crops, tmp_path: Path) -> None:
     assert_equal(first, second)
     assert second.record["cache"]["cells_reused"] == len(kept) - len(kept[::2])
     assert second.record["seconds"]["runs"] == 2
+    # With another study's results there, and none of its own cells missing, those results still go.
+    (folder / "study.json").write_text((folder / "study.json").read_text().replace('"seed": 0', '"seed": 1'))
+    third = ndc.study(crops, RECIPES, FAST, FOLDS, folder=folder, cache=cache, workers=1, overwrite=True)
+    assert_equal(first, third)
+    assert ndc.load_study(folder).study.seed == 0
 
 
 _DEADLY = """

@@ -141,8 +141,8 @@ class Grid:
         Parameters
         ----------
         elsewhere : callable, optional
-            Runs the cells of the numbers it gets, in any order, and leaves what they find in the study's folder; its
-            progress has an `Ended` for each. By default they run here, one after the other.
+            Runs the cells of the numbers it gets, if any, in any order, and leaves what they find in the study's
+            folder; its progress has an `Ended` for each. By default they run here, one after the other.
 
         Returns
         -------
@@ -187,8 +187,6 @@ class Grid:
             else:
                 share = len(self._rows) / len(self.cells)
                 yield Progress(share, self._label(cell), self._finish(number, outcome, reused=True))
-        if not missing:
-            return
         for progress in within(elsewhere(missing), 1 - len(missing) / len(self.cells), 1.0):
             data = progress.data
             if isinstance(data, Ended):

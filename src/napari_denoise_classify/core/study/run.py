@@ -273,13 +273,11 @@ def _run_iter(
     notes = [*declared.remarks, *check_data(data, splits, grid.images.keys), *_design_notes(declared, data, splits)]
     yield Progress(0.0, "checked the data", Checked(declared, tuple(notes), len(grid.cells)))
     elsewhere = None
-    if folder is not None and processes is None:
-        begin(folder, declared)
-    elif folder is not None and processes is not None:
-        elsewhere = functools.partial(shares_iter, grid, folder, *processes)
-    cells, predictions = yield from within(grid.run_iter(elsewhere), 0.0, 0.95)
     if folder is not None and processes is not None:
-        begin(folder, declared)  # where all cells were there already, it has not begun
+        elsewhere = functools.partial(shares_iter, grid, folder, *processes)
+    elif folder is not None:
+        begin(folder, declared)
+    cells, predictions = yield from within(grid.run_iter(elsewhere), 0.0, 0.95)
     drift, remarks = yield from within(grid.drift_iter(), 0.95, 0.96)
     quality = yield from within(quality_iter(grid), 0.96, 0.98)
     examples, kept = yield from within(examples_iter(grid, predictions), 0.98, 1.0)

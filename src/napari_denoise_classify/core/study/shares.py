@@ -1,7 +1,8 @@
 """The cells of a study on several processes: jobs, each of which leaves what it finds in the study's folder.
 
 First the images that cells have in common are made, one recipe by one process, into the cache; then the cells are
-run. Which process runs a cell, and when, changes nothing about what it finds.
+run. Which process runs a cell, and when, changes nothing about what it finds; how many threads the process has does,
+where networks are trained, by rounding.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def shares_iter(
     ----------
     grid : Grid
     folder : Path
-        Of the study, begun once there are workers; all processes share it.
+        Of the study, which is begun once there are workers; all processes share it.
     workers : int or None
         So many processes are started on this machine; or
     scheduler : str or None
@@ -164,6 +165,9 @@ def shares_iter(
     ImportError, ConnectionError, ValueError
         As `run_jobs_iter`.
     """
+    if not numbers:
+        begin(folder, grid.study)
+        return
     common = (folder, grid.images.cache.folder, uuid.uuid4().hex, precision())
     jobs = [Share(*common, (number,), images=True) for number in _with_own_images(grid, numbers)]
     first = len(jobs)
@@ -182,7 +186,7 @@ def shares_iter(
                     yield progress
                     continue
                 job = jobs[finished.number]
-                errors = dict.fromkeys(job.cells, finished.error.removeprefix(f"{job.path}: ").capitalize())
+                errors = dict.fromkeys(job.cells, _without(job.path, finished.error))
                 if isinstance(finished.result, Done):
                     done = finished.result
                     errors = done.errors
@@ -193,6 +197,12 @@ def shares_iter(
                         yield Progress(progress.fraction, data=Ended(number, errors.get(number, "")))
     finally:
         (folder / SHARED_DATA).unlink(missing_ok=True)
+
+
+def _without(path: Path, error: str) -> str:
+    """Leave the folder of the study away where an error begins with it: it says nothing of a cell."""
+    rest = error.removeprefix(f"{path}: ")
+    return rest[:1].upper() + rest[1:] if rest != error else error
 
 
 def check_files(study: Study) -> None:
